@@ -1,0 +1,89 @@
+# drd: build and test. `make` alone lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+# Two targets at once would run two test runs on the same cores.
+.NOTPARALLEL:
+
+# How long each fuzz target runs, and the soaks of test-long, as in go test's -fuzztime.
+FUZZTIME ?= 20s
+# Which benchmarks `make bench` runs.
+BENCH ?= .
+
+# The programs that test/tools/build puts there; a test finds them by itself.
+TOOLS := $(or $(DRD_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drd/tools)/bin
+
+# Tests always run: go would take an old result for a new one when only a program beside drd has changed.
+GOTEST := go test -json -count=1
+NOSKIP := go run ./test/tools/noskip
+UNIT = $$(go list ./... | grep -v -e /test/integration -e /bench)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build bin/drd, static
+	CGO_ENABLED=0 go build -trimpath -o bin/drd ./cmd/drd
+
+.PHONY: demo
+demo: ## see drd work: the whole story on this machine in a minute
+	@go run ./cmd/drd demo
+
+.PHONY: tools
+tools: ## build the programs that tests need, into a cache outside the tree
+	@test/tools/build
+
+.PHONY: test
+test: tools lint unit integration ## everything a change must pass
+
+.PHONY: unit
+unit: tools ## tests of the packages, with the race detector
+	CGO_ENABLED=1 $(GOTEST) -race -timeout 30m $(UNIT) | $(NOSKIP)
+
+.PHONY: integration
+integration: tools ## tests of the built program against real clusters and stores
+	$(GOTEST) -p 1 -timeout 40m ./test/integration/... | $(NOSKIP)
+
+.PHONY: lint
+lint: tools vet staticcheck layers format ## vet, staticcheck, layers and format
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+.PHONY: staticcheck
+staticcheck: tools
+	$(TOOLS)/staticcheck ./...
+
+.PHONY: layers
+layers: ## which package may know which (test/tools/layers/rules.go)
+	@go run ./test/tools/layers
+
+.PHONY: format
+format:
+	@wrong=$$(gofmt -l .); \
+	if [[ -n $$wrong ]]; then printf 'not formatted, run gofmt -w:\n%s\n' "$$wrong" >&2; exit 1; fi
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each (default 20s)
+	@test/tools/fuzz $(FUZZTIME)
+
+.PHONY: test-long
+test-long: tools fuzz ## what takes too long for every change: fuzzing, soaks
+	$(GOTEST) -race -tags soak -p 1 -run '^TestSoak' -timeout 8h ./... | $(NOSKIP)
+
+.PHONY: bench
+bench: tools ## benchmarks; BENCH=NAME chooses
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 2h ./...
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what drd is built from; asks the network
+	@test/tools/build govulncheck
+	$(TOOLS)/govulncheck ./...
+
+.PHONY: clean
+clean: ## remove what was built in the tree
+	rm -rf bin dist

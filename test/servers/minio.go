@@ -1,0 +1,42 @@
+package servers
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// MinIO is a MinIO server with one drive. It can encrypt objects (SSE-S3 and SSE-KMS, with the key "drd-test").
+type MinIO struct{ *S3 }
+
+// StartMinIO starts MinIO and waits until it serves requests.
+func StartMinIO(tb testing.TB, opts ...S3Option) *MinIO {
+	tb.Helper()
+	opts = append([]S3Option{WithEnv(
+		"MINIO_BROWSER=off",    // no console, which would take another port
+		"MINIO_UPDATE=off",     // no look for newer versions on the network
+		"MINIO_CI_CD=1",        // takes a directory on the root file system for its drive
+		"MINIO_REGION="+region, // what clients sign for
+		"MINIO_KMS_SECRET_KEY=drd-test:"+random(32),
+	)}, opts...)
+	s := newS3(tb, "minio", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", opts)
+
+	certs, data := minioCerts(tb, s.ca), tb.TempDir()
+	s.launchOn(tb, func(addr string) []string {
+		return []string{"server", "--quiet", "--address", addr, "--certs-dir", certs, data}
+	})
+	return &MinIO{s}
+}
+
+// minioCerts lays out a certificate the way MinIO wants to find it.
+func minioCerts(tb testing.TB, ca *CA) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	cert, key := ca.Issue(tb, "minio")
+	for from, to := range map[string]string{cert: "public.crt", key: "private.key"} {
+		if err := os.Rename(from, filepath.Join(dir, to)); err != nil {
+			tb.Fatalf("place certificate for MinIO: %v", err)
+		}
+	}
+	return dir
+}

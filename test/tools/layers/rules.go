@@ -1,0 +1,44 @@
+package main
+
+// rule says what one directory below internal/, or cmd, may import of this module. Packages below the directory
+// follow the same rule, and may import each other.
+type rule struct {
+	dir   string
+	knows []string // directories below internal/; nil: only the ones that everybody knows
+	all   bool     // knows everything instead
+	etcd  bool     // may depend on etcd's modules, be it through others
+}
+
+// everybody may import these, which know nothing themselves.
+var everybody = []string{"hint", "disk"}
+
+// rules is the table: one line per directory. A new one needs its line here, so that somebody thinks about its place.
+var rules = []rule{
+	{dir: "hint"},
+	{dir: "disk"},
+
+	// Bytes and keys: none of this knows what a backup is.
+	{dir: "storage"},
+	{dir: "s3", knows: []string{"storage"}},
+	{dir: "targets", knows: []string{"storage", "s3", "config"}},
+	{dir: "seal"},
+	{dir: "config", knows: []string{"seal"}},
+	{dir: "metrics"},
+
+	// What is in a repository, and not how it got there.
+	{dir: "repo", knows: []string{"storage", "seal"}},
+	{dir: "replicate", knows: []string{"storage", "seal", "repo"}},
+
+	// The live cluster, read only; and what is made of it.
+	{dir: "etcd", etcd: true},
+	{dir: "snapshot", knows: []string{"storage", "seal", "repo", "etcd"}, etcd: true},
+	{dir: "backup", knows: []string{"storage", "seal", "repo", "replicate", "etcd", "snapshot"}, etcd: true},
+	{dir: "archive", knows: []string{"storage", "seal", "repo", "etcd", "snapshot"}, etcd: true},
+
+	// A restore works without a cluster: it must not know internal/etcd.
+	{dir: "restore", knows: []string{"storage", "seal", "repo", "snapshot", "archive"}, etcd: true},
+	{dir: "drill", knows: []string{"storage", "seal", "repo", "snapshot", "archive", "restore"}, etcd: true},
+
+	{dir: "daemon", all: true, etcd: true},
+	{dir: "cmd", all: true, etcd: true},
+}
