@@ -1,0 +1,79 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+
+	"github.com/drd-project/drd/internal/hint"
+)
+
+// maxFileSize bounds what Load reads: a thousand times a real file, and a device or a database
+// given by mistake does not fill the memory.
+const maxFileSize = 1 << 20
+
+// Load reads the file at path and returns its configuration: parsed, expanded, validated, and with
+// the files it names checked. Problems with the content come as a join of *Error, all at once.
+func Load(path string) (*Config, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := Parse(path, data)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.CheckFiles(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Parse returns the configuration in data. It reads no file; name stands in the errors, and
+// ${NAME} takes its value from the environment. See Load for errors.
+func Parse(name string, data []byte) (*Config, error) {
+	return parse(name, data, os.LookupEnv)
+}
+
+func parse(name string, data []byte, lookup func(string) (string, bool)) (*Config, error) {
+	p := &problems{source: source{file: name, places: map[string]place{"": {1, 1}}}}
+	c := defaults()
+	if root := parseDocument(p, data); root != nil {
+		d := decoder{problems: p, lookup: lookup}
+		d.section(root, "", reflect.ValueOf(c).Elem())
+		rules{p}.check(c)
+	}
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	fillRegions(c.Targets)
+	c.source = p.source
+	return c, nil
+}
+
+// fillRegions sets the one default that hangs on another key.
+func fillRegions(targets []Target) {
+	for _, t := range targets {
+		if t.S3 != nil && t.S3.Region == "" {
+			t.S3.Region = defaultS3Region
+		}
+	}
+}
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, hint.New(fmt.Errorf("read config: %w", err), "write one as docs/configuration.md shows, or name another with --config")
+	}
+	if problem, advice := modeProblem(info, path, pathFile); problem != "" {
+		return nil, withHint(fmt.Errorf("read config: %s %s", path, problem), advice)
+	}
+	if info.Size() > maxFileSize {
+		return nil, fmt.Errorf("read config: %s has %d bytes, a configuration has at most %d", path, info.Size(), maxFileSize)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read config: %w", err)
+	}
+	return data, nil
+}

@@ -1,0 +1,211 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/drd-project/drd/internal/seal"
+)
+
+const testRecipient = "age1jpz8m26n48uh478mgjprg0y28fftsa6tsuudrkkfxt8n32q2uvyqdsa3le"
+
+// smallest is the least a file can say.
+const smallest = `cluster: prod
+etcd: {endpoints: [https://127.0.0.1:2379]}
+seal: {recipients: [` + testRecipient + `]}
+signing: {key_file: /etc/drd/signing.key}
+targets: [{name: nas, dir: /mnt/nas}]
+`
+
+func mustParse(t *testing.T, text string) *Config {
+	t.Helper()
+	c, err := parse("drd.yaml", []byte(text), fixedEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func readTestdata(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestParseEverything(t *testing.T) {
+	want := &Config{
+		Cluster: "prod-east",
+		Etcd: Etcd{
+			Endpoints: []string{"https://127.0.0.1:2379", "https://[::1]:2379"},
+			CAFile:    "/etc/etcd/ca.crt", CertFile: "/etc/etcd/drd.crt", KeyFile: "/etc/etcd/drd.key",
+			Username: "backup", PasswordFile: "/etc/drd/etcd.password", DialTimeout: 3 * time.Second,
+		},
+		StateDir: "/srv/drd", RuntimeDir: "/run/drd-prod",
+		Snapshot: Snapshot{
+			Schedule: "30 */4 * * *", Timezone: "Europe/Berlin",
+			Stagger: 90 * time.Second, Jitter: 10 * time.Second, StallTimeout: 2 * time.Minute,
+			HashMembersBelow: 128 << 20,
+		},
+		Archive: Archive{Enabled: true, FlushInterval: 90 * time.Second},
+		Seal:    Seal{Recipients: []string{testRecipient}, RecipientsFile: "/etc/drd/recipients.txt"},
+		Signing: Signing{KeyFile: "/etc/drd/signing.key"},
+		Trust:   Trust{File: "/etc/drd/allowed_signers"},
+		Targets: []Target{
+			{Name: "primary", ReadBack: ReadBackChecksum, S3: &S3{
+				Bucket: "prod-backups", Prefix: "etcd/east", Region: "eu-central-1",
+				Endpoint: "https://s3.example.com", CAFile: "/etc/drd/s3-ca.crt", PathStyle: true,
+				CredentialsFile: "/etc/drd/credentials", Profile: "backup",
+				SSE: SSEKMS, KMSKeyID: "alias/etcd", StorageClass: "STANDARD_IA",
+				PartSize: 32_000_000, Checksum: ChecksumRequired,
+				ObjectLock: ObjectLock{Mode: LockGovernance, Days: 30},
+			}},
+			{Name: "lab", ReadBack: ReadBackFull, S3: &S3{
+				Bucket: "lab", Region: "us-east-1", Endpoint: "http://minio.lab:9000", AllowPlainHTTP: true,
+				PartSize: 16 << 20, Checksum: ChecksumAuto,
+			}},
+			{Name: "nas", ReadBack: ReadBackFull, Dir: "/mnt/nas/a$b"},
+		},
+		Retention: Retention{KeepWithin: 48 * time.Hour, Last: 8, Hourly: 24, Daily: 7, Weekly: 5, Monthly: 12, MinCopies: 2},
+		Verify:    Verify{Schedule: "@daily", IdentityFile: "/etc/drd/drill.key"},
+		Metrics:   Metrics{Listen: "0.0.0.0:9877", WebConfigFile: "/etc/drd/web.yaml"},
+	}
+	got := mustParse(t, readTestdata(t, "testdata/full.yaml"))
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {
+		t.Error(diff)
+	}
+	assertEveryKeySet(t, want)
+}
+
+// assertEveryKeySet fails when a key was added that full.yaml does not set, so that no key goes
+// without a test.
+func assertEveryKeySet(t *testing.T, c *Config) {
+	t.Helper()
+	set := make(map[string]bool)
+	index := regexp.MustCompile(`\[\d+\]`)
+	walk(reflect.ValueOf(c).Elem(), "", func(f field, at string) {
+		if !f.value.IsZero() {
+			set[index.ReplaceAllString(at, "[]")] = true
+		}
+	})
+	for _, k := range everyKey() {
+		if !set[k.path] {
+			t.Errorf("%s has no value in testdata/full.yaml", k.path)
+		}
+	}
+}
+
+func TestParseDefaults(t *testing.T) {
+	want := defaults()
+	want.Cluster = "prod"
+	want.Etcd.Endpoints = []string{"https://127.0.0.1:2379"}
+	want.Seal.Recipients = []string{testRecipient}
+	want.Signing.KeyFile = "/etc/drd/signing.key"
+	want.Targets = []Target{{Name: "nas", Dir: "/mnt/nas", ReadBack: ReadBackFull}}
+	got := mustParse(t, smallest)
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {
+		t.Error(diff)
+	}
+	if got := got.Inactive(); got != nil {
+		t.Errorf("inactive sections %v in a file that has none", got)
+	}
+}
+
+func TestParseAccepts(t *testing.T) {
+	for _, tc := range []struct{ name, more string }{
+		{"recipients file alone", "seal: {recipients_file: /etc/drd/recipients}"},
+		{"lowest stagger", "snapshot: {stagger: 0s}"},
+		{"zero without unit is a size", "snapshot: {hash_members_below: 0}"},
+		{"every", `snapshot: {schedule: "@every 90m"}`},
+		{"loopback by name", "metrics: {listen: 'localhost:9877'}"},
+		{"loopback in IPv6", "metrics: {listen: '[::1]:9877'}"},
+		{"lock and class", "targets: [{name: a, s3: {bucket: b.c-d, region: r, storage_class: GLACIER_IR, object_lock: {mode: compliance, days: 36500}}}]"},
+		{"encryption in flow style", "targets: [{name: a, s3: {bucket: bkt, region: r, sse: aws:kms, kms_key_id: arn:aws:kms:eu-central-1:1:key/2}}]"},
+		{"two prefixes of one bucket", "targets: [{name: a, s3: {bucket: bkt, region: r, prefix: x}}, {name: b, s3: {bucket: bkt, region: r, prefix: y}}]"},
+		{"plain http to etcd", "etcd: {endpoints: ['http://127.0.0.1:2379', 'http://127.0.0.1:2479']}"},
+		{"windows line ends", "metrics: {listen: '127.0.0.1:1'}\r\n# end\r\n"},
+		{"archive and verify", "archive: {enabled: true}\nverify: {schedule: '@weekly'}"},
+		{"json", `retention: {"keep_within": "36h", "last": 3}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			replaced, _, _ := strings.Cut(tc.more, ":")
+			var kept []string
+			for line := range strings.Lines(smallest) {
+				if !strings.HasPrefix(line, replaced+":") {
+					kept = append(kept, line)
+				}
+			}
+			mustParse(t, strings.Join(kept, "")+tc.more)
+		})
+	}
+}
+
+func TestMixedRecipientsAreRefused(t *testing.T) {
+	_, hybrid, err := seal.GenerateIdentity(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(smallest, testRecipient, testRecipient+", "+hybrid, 1)
+	_, err = parse("drd.yaml", []byte(text), fixedEnv)
+	place := fmt.Sprintf("drd.yaml:3:%d: seal.recipients[1]: ", len("seal: {recipients: [")+len(testRecipient)+len(", ")+1)
+	if err == nil || !strings.HasPrefix(err.Error(), place) {
+		t.Errorf("got %v, want an error at %s", err, place)
+	}
+}
+
+func TestVariables(t *testing.T) {
+	t.Setenv("DRD_TEST_CLUSTER", "from-environment")
+	c, err := Parse("drd.yaml", []byte(strings.Replace(smallest, "prod", "${DRD_TEST_CLUSTER}", 1)))
+	if err != nil || c.Cluster != "from-environment" {
+		t.Fatalf("got %+v, %v", c, err)
+	}
+	for _, tc := range []struct{ in, want, problem string }{
+		{"plain", "plain", ""},
+		{"a${CLUSTER}b$$c", "aprod-eastb$c", ""},
+		{"$${CLUSTER}", "${CLUSTER}", ""},
+		{"${DOLLAR}", "a$b${CLUSTER}", ""}, // once: what a variable holds is data
+		{"$CLUSTER", "", "neither"},
+		{"${CLUSTER", "", "neither"},
+		{"${}", "", "neither"},
+		{"${1A}", "", "neither"},
+		{"${A B}", "", "neither"},
+		{"end$", "", "neither"},
+		{"${MISSING}", "", "${MISSING} is not set"},
+	} {
+		got, err := expand(tc.in, fixedEnv)
+		switch {
+		case tc.problem == "" && (err != nil || got != tc.want):
+			t.Errorf("expand(%q) = %q, %v; want %q", tc.in, got, err, tc.want)
+		case tc.problem != "" && (err == nil || !strings.Contains(err.Error(), tc.problem)):
+			t.Errorf("expand(%q) = %q, %v; want an error with %q", tc.in, got, err, tc.problem)
+		}
+	}
+}
+
+func TestInactive(t *testing.T) {
+	for _, tc := range []struct {
+		more string
+		want []string
+	}{
+		{"", nil},
+		{"archive: {enabled: false}", nil},
+		{"archive: {enabled: true}", []string{"archive"}},
+		{"retention: {last: 3}", []string{"retention"}},
+		{"verify: {identity_file: /etc/drd/drill.key}", []string{"verify"}},
+		{"verify: {schedule: '@daily'}\narchive: {enabled: true}\nretention: {daily: 1}", []string{"archive", "retention", "verify"}},
+	} {
+		if diff := cmp.Diff(tc.want, mustParse(t, smallest+tc.more).Inactive()); diff != "" {
+			t.Errorf("%s:\n%s", tc.more, diff)
+		}
+	}
+}
