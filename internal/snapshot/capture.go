@@ -108,7 +108,7 @@ func (t *Taken) stream(ctx context.Context, member Member, cfg Config) (err erro
 		return err
 	}
 	if err := t.receive(ctx, member, cfg, sealer); err != nil {
-		return errors.Join(err, sealer.Close())
+		return err // the envelope stays without its end, so nothing can ever open it
 	}
 	if err := sealer.Close(); err != nil {
 		return fmt.Errorf("seal the snapshot: %w", err)
