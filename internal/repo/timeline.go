@@ -1,0 +1,91 @@
+package repo
+
+import "strings"
+
+// timelineDigits is the length of a timeline ID: 64 bits in hex.
+const timelineDigits = 16
+
+// Position is where a live member stands, as its status says.
+type Position struct {
+	EtcdClusterID string // hex, as in a Manifest
+	Revision      int64
+	RaftTerm      uint64
+	RaftIndex     uint64
+}
+
+// NextTimeline says on which timeline the next snapshot lies, and that timeline's parent. It depends on the
+// catalogue and the position alone, so nodes that see the same repository agree without talking.
+//
+// The live store continues the timeline of the newest entry when it has the same etcd cluster ID
+// and stands behind nothing that any entry of that timeline recorded:
+//
+//   - the revision is not lower,
+//   - the raft term is not lower,
+//   - the raft index is not lower than half.
+//
+// A store restored in place keeps its cluster ID; what gives it away is that its raft log begins
+// anew, with term 2 and an index of a few entries, even where its revision was bumped beyond
+// all. The index is only halved and not compared exactly because each member reports the index
+// that it has applied: a follower may stand a little behind what another member recorded a moment
+// ago. Revision and term may not stand behind: read the catalogue before the position, and only
+// a member that is cut off does. It then starts a timeline of its own, which costs a name; the other error,
+// taking a fork for a continuation, would cost the truth.
+//
+// Otherwise a new timeline begins, with the newest entry's as its parent.
+//
+// Every entry with a readable manifest is a witness, whether its signer is trusted or not, so that nodes
+// that trust different keys agree. Only entries that are certainly not what a drd wrote
+// (StateBadSignature, StateUnsigned), and entries from the future, are not.
+func (c *Catalogue) NextTimeline(cluster string, live Position) (timeline, parent string) {
+	newest := c.newestWitness()
+	if newest == nil {
+		return timelineID(cluster, live.EtcdClusterID, "", ""), ""
+	}
+	m := newest.Manifest
+	if m.EtcdClusterID == live.EtcdClusterID && !c.highWater(m.Timeline).ahead(live) {
+		return m.Timeline, m.TimelineParent
+	}
+	return timelineID(cluster, live.EtcdClusterID, m.Timeline, m.ID), m.Timeline
+}
+
+// timelineID is specified in docs/format.md.
+func timelineID(cluster, etcdClusterID, parent, lastID string) string {
+	text := strings.Join([]string{"drd timeline 1", cluster, etcdClusterID, parent, lastID, ""}, "\n")
+	return hexSHA256([]byte(text))[:timelineDigits]
+}
+
+// witness reports whether the entry's manifest says something about the history.
+func (c *Catalogue) witness(e *Entry) bool {
+	if !c.Read.IsZero() && e.future(c.Read) {
+		return false
+	}
+	return e.Manifest != nil && e.State != StateBadSignature && e.State != StateUnsigned
+}
+
+func (c *Catalogue) newestWitness() *Entry {
+	var newest *Entry
+	for i := range c.Entries {
+		if e := &c.Entries[i]; c.witness(e) && (newest == nil || e.newer(newest)) {
+			newest = e
+		}
+	}
+	return newest
+}
+
+// highWater is the furthest that any witness saw a timeline, field by field.
+func (c *Catalogue) highWater(timeline string) Position {
+	var high Position
+	for i := range c.Entries {
+		if e := &c.Entries[i]; c.witness(e) && e.Manifest.Timeline == timeline {
+			high.Revision = max(high.Revision, e.Manifest.Revision)
+			high.RaftTerm = max(high.RaftTerm, e.Manifest.RaftTerm)
+			high.RaftIndex = max(high.RaftIndex, e.Manifest.RaftIndex)
+		}
+	}
+	return high
+}
+
+// ahead reports whether the live store cannot be the continuation of what was seen at p.
+func (p Position) ahead(live Position) bool {
+	return live.Revision < p.Revision || live.RaftTerm < p.RaftTerm || live.RaftIndex < p.RaftIndex/2
+}
