@@ -1,0 +1,49 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/drd-project/drd/internal/demo"
+)
+
+const demoLong = `Starts an etcd in a directory of its own, fills it like a Kubernetes cluster, takes snapshots while it is being
+written, loses it, restores it, and shows that what came back is what was recorded. It takes some
+20 seconds and 400 MB of disk space, needs nothing but this program, and can be reached from this machine only.
+
+Exit code 1 when a step fails or anything differs.`
+
+func newDemo(a *app) *cobra.Command {
+	var cfg demo.Config
+	c := &cobra.Command{
+		Use:     "demo",
+		Short:   "see the whole story on this machine: a cluster, its backups, its loss, its return",
+		Long:    demoLong,
+		Example: "  drd demo\n  drd demo --keep --dir /var/tmp",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			inspector, err := selfInspector()
+			if err != nil {
+				return err
+			}
+			cfg.Inspector, cfg.Build, cfg.Log = inspector, build(), a.logger()
+			cfg.Out, cfg.Color = a.out, wantsColor(a.out)
+			// A reader that goes away (drd demo | head) must not kill the process before it has cleaned up: caught, the
+			// signal leaves an error of the write.
+			pipe := make(chan os.Signal, 1)
+			signal.Notify(pipe, syscall.SIGPIPE)
+			defer signal.Stop(pipe)
+			return demo.Run(cmd.Context(), cfg)
+		},
+	}
+	c.Flags().StringVar(&cfg.Parent, "dir", "", "make the demo's directory in this `directory` (default: the system's temporary one)")
+	c.Flags().BoolVar(&cfg.Keep, "keep", false, "leave the demo's directory, and say where it is")
+	return c
+}
+
+// wantsColor: on a terminal that can show it, unless the person said no (no-color.org).
+func wantsColor(w any) bool {
+	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/seal"
+)
+
+const keygenLong = `Makes the two key pairs that drd needs.
+
+The identity opens snapshots. Make it on a machine that is not a server node, keep it where the cluster's loss cannot
+reach it (a safe, a hardware token, a second person), and give the nodes its recipient only.
+
+The signing key proves which node wrote a snapshot. It decrypts nothing, and every node has its own; allowed_signers
+lists the public halves for whoever restores.
+
+Nothing is ever overwritten.`
+
+func newKeygen(a *app) *cobra.Command {
+	var dir, name, only string
+	var postQuantum bool
+	c := &cobra.Command{
+		Use: "keygen", Short: "make an identity, which opens snapshots, and a signing key for a node",
+		Long:    keygenLong,
+		Example: "  drd keygen --only identity --dir /media/safe\n  drd keygen --only signing --dir /etc/drd --name cp-1",
+		RunE: func(*cobra.Command, []string) error {
+			if only != "" && only != "identity" && only != "signing" {
+				return usageError{fmt.Errorf("--only %q: known are identity and signing", only)}
+			}
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return fmt.Errorf("make keys: %w", err)
+			}
+			k := keyFiles{app: a, dir: dir}
+			if only != "signing" {
+				if err := k.identity(postQuantum); err != nil {
+					return err
+				}
+			}
+			if only != "identity" {
+				return k.signing(name)
+			}
+			return nil
+		},
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "node"
+	}
+	c.Flags().StringVar(&dir, "dir", ".", "`directory` for the files")
+	c.Flags().StringVar(&name, "name", host, "`name` of the node in allowed_signers")
+	c.Flags().StringVar(&only, "only", "", "make only this: identity or signing")
+	c.Flags().BoolVar(&postQuantum, "post-quantum", false, "make a hybrid post-quantum identity (ML-KEM-768 with X25519); opening it without drd needs age 1.3")
+	return c
+}
+
+// keyFiles writes new key files into a directory.
+type keyFiles struct {
+	*app
+	dir string
+}
+
+func (k keyFiles) identity(postQuantum bool) error {
+	identity, recipient, err := seal.GenerateIdentity(postQuantum)
+	if err != nil {
+		return err
+	}
+	secret, err := k.write("identity.txt", 0o600, identity)
+	if err != nil {
+		return err
+	}
+	public, err := k.write("recipient.txt", 0o644, recipient)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(k.out, "identity   %s: SECRET, opens every snapshot sealed for it. Keep it off the nodes, and more than once.\n", secret)
+	fmt.Fprintf(k.out, "recipient  %s: for the nodes (seal.recipients_file)\n", public)
+	return nil
+}
+
+func (k keyFiles) signing(name string) error {
+	if strings.ContainsAny(name, " \t\n\",*?!") || name == "" {
+		return usageError{fmt.Errorf("--name %q: a name without spaces, commas, quotes and patterns is needed", name)}
+	}
+	private, public, err := seal.GenerateSigningKey(name)
+	if err != nil {
+		return err
+	}
+	secret, err := k.write("signing.key", 0o600, string(private))
+	if err != nil {
+		return err
+	}
+	if _, err := k.write("signing.key.pub", 0o644, string(public)); err != nil {
+		return err
+	}
+	line := fmt.Sprintf("%s namespaces=%q %s", name, seal.Namespace, public)
+	trust, err := k.write("allowed_signers", 0o644, line)
+	if errors.Is(err, fs.ErrExist) {
+		fmt.Fprintf(k.out, "signing    %s: stays on the node (signing.key_file)\ntrust      %s exists; add this line to it:\n%s", secret, filepath.Join(k.dir, "allowed_signers"), withNewline(line))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(k.out, "signing    %s: stays on the node (signing.key_file)\n", secret)
+	fmt.Fprintf(k.out, "trust      %s: for whoever restores (--trust); one line for each node\n", trust)
+	return nil
+}
+
+// write creates a file that must not exist.
+func (k keyFiles) write(name string, mode fs.FileMode, content string) (string, error) {
+	path := filepath.Join(k.dir, name)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return "", hint.New(fmt.Errorf("make keys: %s: %w", path, fs.ErrExist), "choose another directory with --dir; an existing key is never overwritten")
+	}
+	if err != nil {
+		return "", fmt.Errorf("make keys: %w", err)
+	}
+	_, err = f.WriteString(withNewline(content))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return "", fmt.Errorf("make keys: %w", err)
+	}
+	return path, nil
+}
+
+func withNewline(s string) string { return strings.TrimRight(s, "\n") + "\n" }

@@ -1,0 +1,159 @@
+// Command drd is a disaster-recovery daemon for etcd, and the tool that brings a cluster back.
+//
+// This directory holds the command line: flags, output and exit codes. What the commands do lives
+// in the packages under internal.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	_ "time/tzdata" // time zones on hosts that have no zone files
+
+	"github.com/spf13/cobra"
+
+	"github.com/drd-project/drd/internal/config"
+	"github.com/drd-project/drd/internal/etcd"
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/repo"
+)
+
+// Exit codes, the same for every command. README.md and other people's scripts rely on them.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2 // wrong flags or configuration
+	exitNothing     = 4 // nothing to restore
+	exitInterrupted = 130
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program, for main and for tests.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{in: stdin, out: stdout, err: stderr}
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	if ctx.Err() != nil {
+		err = errInterrupted
+	}
+	a.reportError(err)
+	return exitCode(err)
+}
+
+var errInterrupted = errors.New("interrupted; nothing was left half done")
+
+// usageError marks an error that the caller's words caused, not the world.
+type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
+
+// exitError carries an exit code of its own.
+type exitError struct {
+	error
+	code int
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
+func exitCode(err error) int {
+	var usage usageError
+	var file *config.Error
+	var exit exitError
+	switch {
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &usage), errors.As(err, &file):
+		return exitUsage
+	case errors.Is(err, repo.ErrNothing):
+		return exitNothing
+	}
+	return exitFailed
+}
+
+// app is what every command shares.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+
+	configFile string
+	verbose    bool
+}
+
+// reportError writes an error as people read it: one line a problem, then what to do next.
+func (a *app) reportError(err error) {
+	for _, line := range strings.Split(strings.TrimRight(err.Error(), "\n"), "\n") {
+		fmt.Fprintf(a.err, "drd: error: %s\n", line)
+	}
+	for _, h := range hint.Of(err) {
+		fmt.Fprintf(a.err, "drd: hint: %s\n", h)
+	}
+}
+
+const rootLong = `drd takes encrypted, signed snapshots of etcd, brings them to storage that nobody can
+rewrite, and brings the cluster back from there.
+
+Exit codes: 0 done, 1 failed, 2 wrong flags or configuration, 4 nothing to restore, 130 interrupted.`
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "drd",
+		Short:         "disaster recovery for etcd",
+		Long:          rootLong,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			etcd.LogTo(a.logger())
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().StringVar(&a.configFile, "config", "/etc/drd/config.yaml", "configuration `file`")
+	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log every step to standard error")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{hint.New(err, "%s --help", cmd.CommandPath())}
+	})
+	root.AddCommand(
+		newDaemon(a), newSnapshot(a), newList(a), newRestore(a), newCheck(a), newKeygen(a),
+		newConfig(a), newDemo(a), newVersion(a), newInspect(a),
+	)
+	for _, c := range root.Commands() {
+		wrapArgs(c)
+	}
+	return root
+}
+
+// wrapArgs makes wrong positional arguments a usage error of every command.
+func wrapArgs(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+	check := c.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{hint.New(err, "%s --help", cmd.CommandPath())}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/drd-project/drd/internal/backup"
+	"github.com/drd-project/drd/internal/config"
+	"github.com/drd-project/drd/internal/etcd"
+	"github.com/drd-project/drd/internal/replicate"
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/snapshot"
+	"github.com/drd-project/drd/internal/targets"
+)
+
+// node is what the configuration of one node comes to: keys loaded, targets opened, nothing asked of the network yet.
+type node struct {
+	cfg     *config.Config
+	signer  *seal.Signer
+	trust   *seal.Trust
+	targets []replicate.Target
+	runner  *backup.Runner
+}
+
+// loadNode reads the configuration and everything it names.
+func (a *app) loadNode(ctx context.Context, log *slog.Logger) (*node, error) {
+	cfg, err := config.Load(a.configFile)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	n := &node{cfg: cfg}
+	if n.signer, err = seal.LoadSigner(cfg.Signing.KeyFile); err != nil {
+		return nil, err
+	}
+	if n.trust, err = nodeTrust(cfg, n.signer); err != nil {
+		return nil, err
+	}
+	if n.targets, err = openTargets(ctx, cfg); err != nil {
+		return nil, err
+	}
+	if n.runner, err = newRunner(n, log); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func newRunner(n *node, log *slog.Logger) (*backup.Runner, error) {
+	recipients, err := seal.ParseRecipients(n.cfg.Seal.Recipients, n.cfg.Seal.RecipientsFile)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := seal.OpenKeyRing(filepath.Join(n.cfg.RuntimeDir, "keys"))
+	if err != nil {
+		return nil, err
+	}
+	inspector, err := selfInspector()
+	if err != nil {
+		return nil, err
+	}
+	return backup.New(backup.Config{
+		Cluster: n.cfg.Cluster, StateDir: n.cfg.StateDir, Keys: keys, Signer: n.signer, Trust: n.trust,
+		Targets: n.targets, Recipients: recipients, Inspector: inspector,
+		StallTimeout: n.cfg.Snapshot.StallTimeout, ScanBelow: n.cfg.Snapshot.HashMembersBelow,
+		Build: build(), Log: log,
+	})
+}
+
+// nodeTrust is the allowed signers file, or the node's own key where there is none.
+func nodeTrust(cfg *config.Config, signer *seal.Signer) (*seal.Trust, error) {
+	if cfg.Trust.File != "" {
+		return seal.LoadTrust(cfg.Trust.File)
+	}
+	return seal.TrustOf(signer.PublicKey(), "this node"), nil
+}
+
+func openTargets(ctx context.Context, cfg *config.Config) ([]replicate.Target, error) {
+	var opened []replicate.Target
+	for _, t := range cfg.Targets {
+		bucket, err := targets.Open(ctx, t)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", t.Name, err)
+		}
+		r, err := repo.Open(bucket, cfg.Cluster)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", t.Name, err)
+		}
+		opened = append(opened, replicate.Target{Name: t.Name, Repo: r, ReadBack: t.ReadBack == config.ReadBackFull})
+	}
+	return opened, nil
+}
+
+func (n *node) connect(ctx context.Context) (*etcd.Client, error) {
+	return etcd.Connect(ctx, etcdConfig(n.cfg))
+}
+
+func etcdConfig(cfg *config.Config) etcd.Config {
+	e := cfg.Etcd
+	return etcd.Config{
+		Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile,
+		Username: e.Username, PasswordFile: e.PasswordFile, DialTimeout: e.DialTimeout,
+	}
+}
+
+// selfInspector inspects with this very binary as the child process.
+func selfInspector() (snapshot.Inspector, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return snapshot.Inspector{}, fmt.Errorf("find the own program: %w", err)
+	}
+	return snapshot.Inspector{Command: []string{self, inspectCommand}}, nil
+}

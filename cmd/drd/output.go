@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// writeJSON writes one indented document. HTML is nobody's concern here: & stays &.
+func (a *app) writeJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	return nil
+}
+
+// logger writes to standard error. Without --verbose only what a person must know is written.
+func (a *app) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: a.level(slog.LevelWarn)}))
+}
+
+// level is the least that is logged: usual, or everything with --verbose.
+func (a *app) level(usual slog.Level) slog.Level {
+	if a.verbose {
+		return slog.LevelDebug
+	}
+	return usual
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// printable replaces what would move the cursor of a terminal; some of what is shown comes from objects
+// that nobody signed.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// ago writes how long ago something was, coarsely: "3m", "5h", "12d".
+func ago(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "in the future"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// progress shows the steps of a long command: a bar on a terminal, and nothing elsewhere unless verbose.
+type progress struct {
+	mu   sync.Mutex
+	w    io.Writer
+	bars bool
+	log  *slog.Logger
+	bar  *progressbar.ProgressBar
+	name string
+}
+
+func (a *app) progress() *progress {
+	return &progress{w: a.err, bars: isTerminal(a.err) && !a.verbose, log: a.logger()}
+}
+
+// Step implements backup.Observer.
+func (p *progress) Step(name string) { p.start(name, -1) }
+
+// start begins a step of total bytes; -1 or 0 when that is not known.
+func (p *progress) start(name string, total int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end()
+	p.name = name
+	p.log.Info(name)
+	if p.bars {
+		p.bar = p.newBar(name, total)
+	}
+}
+
+func (p *progress) newBar(name string, total int64) *progressbar.ProgressBar {
+	if total <= 0 {
+		total = -1
+	}
+	return progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(p.w),
+		progressbar.OptionSetDescription(fmt.Sprintf("%-18s", name)),
+		progressbar.OptionShowBytes(true),
+		progressbar.OptionUseIECUnits(true),
+		progressbar.OptionSetWidth(30),
+		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetElapsedTime(true),
+	)
+}
+
+// Progress implements backup.Observer.
+func (p *progress) Progress(done, total int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		p.bar.ChangeMax64(total)
+		_ = p.bar.Set64(done) // a bar that cannot be drawn is no reason to fail
+	}
+}
+
+func (p *progress) add(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		_ = p.bar.Add64(n) // as above
+	}
+}
+
+// finish takes the bar off the terminal.
+func (p *progress) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end()
+}
+
+func (p *progress) end() {
+	if p.bar != nil {
+		_ = p.bar.Finish() // as above
+		_ = p.bar.Clear()
+		p.bar = nil
+	}
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+	"github.com/spf13/cobra"
+
+	"github.com/drd-project/drd/internal/disk"
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/restore"
+	"github.com/drd-project/drd/internal/seal"
+)
+
+const restoreLong = `Brings a snapshot back: fetches it, checks signature and hashes, decrypts it, checks the database and
+compares it with what was recorded, and only then gives the result its name. It needs no daemon, no
+configuration and no running cluster.
+
+--output FILE writes a standard etcd snapshot, for etcdutl or a distribution's own procedure. --data-dir
+DIR makes a data directory that etcd can be started on, with etcd's own flags for a member. A multi-member
+cluster is restored by running this once on each member, with the same snapshot.
+
+The plan is shown first and confirmed. --dry-run stops there.
+
+For a store that holds Kubernetes objects the revision is moved forward by 1000000000 and everything before it marked
+compacted, so that no client believes that time went backwards; --bump-revision 0 keeps it exact.`
+
+const restoreExample = `  drd restore --identity identity.txt --output snapshot.db
+  drd restore --repo file:///mnt/usb/drd --cluster prod-east --trust allowed_signers \
+      --identity identity.txt --data-dir /var/lib/etcd --name cp-1 \
+      --initial-cluster cp-1=https://10.0.0.1:2380 --initial-advertise-peer-urls https://10.0.0.1:2380`
+
+// restoreFlags are the flags of drd restore.
+type restoreFlags struct {
+	repository repositoryFlags
+	request    restore.Request
+	latest     bool
+	bump       string
+	identities []string
+	fileKey    string
+	peerURLs   string
+	dryRun     bool
+	yes        bool
+	json       bool
+}
+
+func newRestore(a *app) *cobra.Command {
+	f := &restoreFlags{}
+	c := &cobra.Command{
+		Use: "restore", Short: "bring a snapshot back, as a file or as a data directory",
+		Long: restoreLong, Example: restoreExample,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.restore(cmd, f) },
+	}
+	f.repository.register(c)
+	fl := c.Flags()
+	fl.BoolVar(&f.latest, "latest", false, "restore the newest snapshot (the default)")
+	fl.StringVar(&f.request.ID, "id", "", "restore this snapshot: its `ID` or the beginning of it")
+	fl.StringArrayVar(&f.identities, "identity", nil, "`file` with the identity that opens the snapshot: age or SSH, also passphrase-protected (repeatable)")
+	fl.StringVar(&f.fileKey, "file-key", "", "`file` with the key of this one object, in place of an identity")
+	fl.BoolVar(&f.request.InsecureSkipSignature, "insecure-skip-signature", false, "restore although nobody trusted vouches for the snapshot")
+	fl.StringVar(&f.request.Output, "output", "", "write a standard etcd snapshot `file`")
+	fl.StringVar(&f.request.DataDir, "data-dir", "", "make an etcd data `directory`")
+	fl.StringVar(&f.request.WALDir, "wal-dir", "", "make the WAL in a `directory` of its own")
+	fl.StringVar(&f.request.Name, "name", "", "`name` of the member (etcd's flag, etcd's default)")
+	fl.StringVar(&f.request.InitialCluster, "initial-cluster", "", "`NAME=URL,…` of all members (etcd's flag)")
+	fl.StringVar(&f.request.InitialClusterToken, "initial-cluster-token", "", "`token` of the cluster (etcd's flag, etcd's default)")
+	fl.StringVar(&f.peerURLs, "initial-advertise-peer-urls", "", "`URLs` of this member (etcd's flag, etcd's default)")
+	fl.StringVar(&f.bump, "bump-revision", "auto", "move the revision forward and mark it compacted: auto, `N` or 0")
+	fl.StringVar(&f.request.ForEtcd, "for-etcd", "", "make the result fit servers of this older `version`: 3.4, 3.5, 3.6 or 3.7")
+	fl.StringVar(&f.request.Scratch, "scratch", "", "working `directory`, on the file system of the destination")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "show the plan and stop")
+	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	fl.BoolVar(&f.json, "json", false, "write JSON: the plan with --dry-run, else the result")
+	c.MarkFlagsMutuallyExclusive("latest", "id")
+	c.MarkFlagsMutuallyExclusive("identity", "file-key")
+	return c
+}
+
+func (a *app) restore(cmd *cobra.Command, f *restoreFlags) error {
+	ctx := cmd.Context()
+	if err := f.complete(); err != nil {
+		return err
+	}
+	sources, trust, err := f.repository.open(ctx, a)
+	if err != nil {
+		return err
+	}
+	plan, err := restore.MakePlan(ctx, sources, trust, f.request, time.Now())
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		if f.json {
+			return a.writeJSON(plan)
+		}
+		return plan.WriteText(a.out)
+	}
+	ids, err := f.keys(a)
+	if err != nil {
+		return err
+	}
+	if err := a.confirm(plan, f); err != nil {
+		return err
+	}
+	inspector, err := selfInspector()
+	if err != nil {
+		return err
+	}
+	p := a.progress()
+	result, err := restore.Run(ctx, plan, ids, inspector, restoreProgress{p})
+	p.finish()
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return a.writeJSON(result)
+	}
+	a.writeRestored(plan, result)
+	return nil
+}
+
+// complete checks what needs no repository.
+func (f *restoreFlags) complete() error {
+	bump, err := restore.ParseBump(f.bump)
+	if err != nil {
+		return usageError{err}
+	}
+	f.request.Bump = bump
+	if f.peerURLs != "" {
+		f.request.PeerURLs = strings.Split(f.peerURLs, ",")
+	}
+	if (f.request.Output == "") == (f.request.DataDir == "") {
+		return usageError{hint.New(errors.New("give one destination"), "--output FILE for a snapshot file, or --data-dir DIR for a data directory")}
+	}
+	if !f.dryRun && len(f.identities) == 0 && f.fileKey == "" {
+		return usageError{hint.New(errors.New("no key to open the snapshot with"), "--identity FILE names the identity that it was sealed for")}
+	}
+	return nil
+}
+
+func (f *restoreFlags) keys(a *app) ([]age.Identity, error) {
+	if f.fileKey != "" {
+		key, err := seal.ReadFileKey(f.fileKey)
+		if err != nil {
+			return nil, err
+		}
+		return []age.Identity{key.Identity()}, nil
+	}
+	return seal.LoadIdentities(f.identities, a.prompter())
+}
+
+// confirm shows the plan to a person and waits for a yes.
+func (a *app) confirm(plan *restore.Plan, f *restoreFlags) error {
+	if err := plan.WriteText(a.err); err != nil {
+		return err
+	}
+	if f.yes {
+		return nil
+	}
+	if !isTerminal(a.in) {
+		return usageError{hint.New(errors.New("nobody is there to confirm the plan"), "--yes restores without asking, --dry-run only shows the plan")}
+	}
+	fmt.Fprint(a.err, "\nRestore this? [y/N] ")
+	answer, err := bufio.NewReader(a.in).ReadString('\n')
+	if err != nil || !strings.EqualFold(strings.TrimSpace(answer), "y") && !strings.EqualFold(strings.TrimSpace(answer), "yes") {
+		return errors.New("not confirmed; nothing was changed")
+	}
+	return nil
+}
+
+func (a *app) writeRestored(plan *restore.Plan, r *restore.Result) {
+	fmt.Fprintf(a.out, "restored   %s from %s\n", r.ID, r.Source.Name)
+	fmt.Fprintf(a.out, "to         %s\n", r.Path)
+	revision := fmt.Sprint(r.Facts.Revision)
+	if r.Bumped > 0 {
+		revision = fmt.Sprintf("%d (%d, moved forward by %d and marked compacted)", r.Facts.Revision, r.SnapshotRevision, r.Bumped)
+	}
+	fmt.Fprintf(a.out, "revision   %s\n", revision)
+	fmt.Fprintf(a.out, "content    %s, %s, HashKV %d\n", count(int(r.Facts.Keys), "key"), disk.Size(r.Facts.DBSize), r.Facts.HashKV)
+	if r.LeasesAdded > 0 {
+		fmt.Fprintf(a.out, "leases     %d records added that live keys name and the snapshot lacked\n", r.LeasesAdded)
+	}
+	for _, alarm := range r.AlarmsCleared {
+		fmt.Fprintf(a.out, "alarm      %s: cleared\n", alarm)
+	}
+	fmt.Fprintf(a.out, "took       %.1f s\n", r.Seconds)
+	a.writeNextSteps(plan)
+}
+
+// writeNextSteps says what the person does with the result.
+func (a *app) writeNextSteps(plan *restore.Plan) {
+	d := plan.Destination
+	if d.Output != "" {
+		fmt.Fprintf(a.out, "next       etcdutl snapshot restore %s --data-dir DIR (or your distribution's own procedure)\n", d.Output)
+		return
+	}
+	fmt.Fprintf(a.out, "next       give the directory to the user etcd runs as, then start etcd with: --data-dir %s --name %s --initial-cluster %s --initial-cluster-token %s --initial-advertise-peer-urls %s\n",
+		d.DataDir, d.Name, d.InitialCluster, d.InitialClusterToken, strings.Join(d.PeerURLs, ","))
+}
+
+// restoreProgress shows a restore's steps.
+type restoreProgress struct{ p *progress }
+
+func (r restoreProgress) Step(name string, total int64) { r.p.start(name, total) }
+func (r restoreProgress) Add(n int64)                   { r.p.add(n) }
+func (r restoreProgress) Notice(text string) {
+	r.p.finish()
+	fmt.Fprintln(r.p.w, "drd: note:", text)
+}
