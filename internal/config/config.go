@@ -191,7 +191,7 @@ func defaults() *Config {
 func defaultTarget() Target { return Target{ReadBack: ReadBackFull} }
 
 func defaultS3() S3 {
-	return S3{PartSize: 16 << 20, Checksum: ChecksumAuto} // few parts per object, little memory
+	return S3{PartSize: 8 << 20, Checksum: ChecksumAuto} // few parts per object, little memory
 }
 
 func defaultRetention() Retention { return Retention{MinCopies: 3} }

@@ -72,7 +72,7 @@ func TestParseEverything(t *testing.T) {
 			}},
 			{Name: "lab", ReadBack: ReadBackFull, S3: &S3{
 				Bucket: "lab", Region: "us-east-1", Endpoint: "http://minio.lab:9000", AllowPlainHTTP: true,
-				PartSize: 16 << 20, Checksum: ChecksumAuto,
+				PartSize: 8 << 20, Checksum: ChecksumAuto,
 			}},
 			{Name: "nas", ReadBack: ReadBackFull, Dir: "/mnt/nas/a$b"},
 		},

@@ -1,0 +1,56 @@
+// Package targets opens the bucket that a URL names, whatever its kind.
+package targets
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/s3"
+	"github.com/drd-project/drd/internal/storage"
+	"github.com/drd-project/drd/internal/storage/dir"
+)
+
+// openers has one line for each kind of bucket.
+func openers() map[string]func(ctx context.Context, url string) (storage.Bucket, error) {
+	return map[string]func(context.Context, string) (storage.Bucket, error){
+		"file": openDir,
+		"s3":   openS3,
+	}
+}
+
+// OpenURL opens "file:///abs/path" (which must exist) or
+// "s3://bucket/prefix?endpoint=…&region=…" (see s3.ParseURL). It asks nothing of the network.
+func OpenURL(ctx context.Context, url string) (storage.Bucket, error) {
+	scheme, _, found := strings.Cut(url, "://")
+	open, known := openers()[scheme]
+	if !found || !known {
+		return nil, hint.New(fmt.Errorf("open target: not the URL of a bucket or a directory"), "write s3://bucket/prefix?region=… or file:///absolute/path")
+	}
+	return open(ctx, url)
+}
+
+func openDir(_ context.Context, url string) (storage.Bucket, error) {
+	path, err := dir.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	return bucket(dir.Open(path, dir.Options{}))
+}
+
+func openS3(ctx context.Context, url string) (storage.Bucket, error) {
+	cfg, err := s3.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	return bucket(s3.Open(ctx, cfg))
+}
+
+// bucket keeps the nil of a failed open from becoming a Bucket that is not nil.
+func bucket[B storage.Bucket](b B, err error) (storage.Bucket, error) {
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
