@@ -12,7 +12,7 @@ import (
 
 const demoLong = `Starts an etcd in a directory of its own, fills it like a Kubernetes cluster, takes snapshots while it is being
 written, loses it, restores it, and shows that what came back is what was recorded. It takes some
-20 seconds and 400 MB of disk space, needs nothing but this program, and can be reached from this machine only.
+ten seconds and 200 MB of disk space, needs nothing but this program, and can be reached from this machine only.
 
 Exit code 1 when a step fails or anything differs.`
 

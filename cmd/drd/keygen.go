@@ -35,10 +35,13 @@ func newKeygen(a *app) *cobra.Command {
 			if only != "" && only != "identity" && only != "signing" {
 				return usageError{fmt.Errorf("--only %q: known are identity and signing", only)}
 			}
-			if err := os.MkdirAll(dir, 0o700); err != nil {
-				return fmt.Errorf("make keys: %w", err)
+			if strings.ContainsAny(name, " \t\n\",*?!") || name == "" {
+				return usageError{fmt.Errorf("--name %q: a name without spaces, commas, quotes and patterns is needed", name)}
 			}
 			k := keyFiles{app: a, dir: dir}
+			if err := k.prepare(only); err != nil {
+				return err
+			}
 			if only != "signing" {
 				if err := k.identity(postQuantum); err != nil {
 					return err
@@ -67,6 +70,31 @@ type keyFiles struct {
 	dir string
 }
 
+// prepare makes the directory, and finds out before anything is made whether a name is taken: half a set of keys would
+// be in the way of the next try.
+func (k keyFiles) prepare(only string) error {
+	if err := os.MkdirAll(k.dir, 0o700); err != nil {
+		return fmt.Errorf("make keys: %w", err)
+	}
+	var names []string
+	if only != "signing" {
+		names = append(names, "identity.txt", "recipient.txt")
+	}
+	if only != "identity" {
+		names = append(names, "signing.key", "signing.key.pub")
+	}
+	for _, name := range names {
+		if _, err := os.Lstat(filepath.Join(k.dir, name)); err == nil {
+			return errTaken(filepath.Join(k.dir, name))
+		}
+	}
+	return nil
+}
+
+func errTaken(path string) error {
+	return hint.New(fmt.Errorf("make keys: %s: %w", path, fs.ErrExist), "choose another directory with --dir; an existing key is never overwritten")
+}
+
 func (k keyFiles) identity(postQuantum bool) error {
 	identity, recipient, err := seal.GenerateIdentity(postQuantum)
 	if err != nil {
@@ -86,9 +114,6 @@ func (k keyFiles) identity(postQuantum bool) error {
 }
 
 func (k keyFiles) signing(name string) error {
-	if strings.ContainsAny(name, " \t\n\",*?!") || name == "" {
-		return usageError{fmt.Errorf("--name %q: a name without spaces, commas, quotes and patterns is needed", name)}
-	}
 	private, public, err := seal.GenerateSigningKey(name)
 	if err != nil {
 		return err
@@ -119,7 +144,7 @@ func (k keyFiles) write(name string, mode fs.FileMode, content string) (string, 
 	path := filepath.Join(k.dir, name)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, fs.ErrExist) {
-		return "", hint.New(fmt.Errorf("make keys: %s: %w", path, fs.ErrExist), "choose another directory with --dir; an existing key is never overwritten")
+		return "", errTaken(path)
 	}
 	if err != nil {
 		return "", fmt.Errorf("make keys: %w", err)

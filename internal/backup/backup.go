@@ -301,13 +301,20 @@ func (r *run) conclude(ctx context.Context, signed *repo.Signed, result *Result)
 		if err := r.spool.remove(r.payload.ID); err != nil {
 			failed = append(failed, err)
 		}
-		return errors.Join(failed...)
+	} else {
+		result.Spooled = r.spool.repo.Bucket().Location()
 	}
-	result.Spooled = r.spool.repo.Bucket().Location()
+	// Not only after a failure: a backup that was killed while it uploaded has left its copy, too.
 	dropped, err := r.spool.trim(ctx)
 	for _, id := range dropped {
-		r.cfg.Log.Error("a snapshot that no target has was dropped from the full spool", "snapshot", id.String())
+		r.cfg.Log.Error("the spool is full: its oldest snapshot was dropped", "snapshot", id.String())
 	}
-	return hint.New(errors.Join(append(failed, err)...),
+	if err != nil {
+		failed = append(failed, err)
+	}
+	if result.Spooled == "" {
+		return errors.Join(failed...)
+	}
+	return hint.New(errors.Join(failed...),
 		"no target has this snapshot; it is kept on this host: drd list --repo %s --cluster %s", result.Spooled, r.cfg.Cluster)
 }

@@ -247,11 +247,20 @@ func (f *Facts) readMembers(b *bolt.Bucket) error {
 	return err
 }
 
-// readAll makes the two full passes at the same time: bbolt's structural check, and HashKV.
-func (f *Facts) readAll(ctx context.Context, db *bolt.DB) error {
+// readAll makes the two full passes at the same time: bbolt's structural check, and HashKV. Each has a transaction of
+// its own, and both begin before either pass and end after both: the check loads the list of free pages into the
+// database without a lock, and beginning or ending a transaction reads it.
+func (f *Facts) readAll(ctx context.Context, db *bolt.DB) (err error) {
+	var txs [2]*bolt.Tx
+	for i := range txs {
+		if txs[i], err = db.Begin(false); err != nil {
+			return damaged(err)
+		}
+		defer func() { err = errors.Join(err, txs[i].Rollback()) }()
+	}
 	var g errgroup.Group
-	g.Go(func() error { return db.View(func(tx *bolt.Tx) error { return checkStructure(ctx, tx) }) })
-	g.Go(func() error { return db.View(func(tx *bolt.Tx) error { return f.readKeys(ctx, tx) }) })
+	g.Go(func() error { return checkStructure(ctx, txs[0]) })
+	g.Go(func() error { return f.readKeys(ctx, txs[1]) })
 	return g.Wait()
 }
 

@@ -22,7 +22,7 @@ var rules = []rule{
 	{dir: "s3", knows: []string{"storage"}},
 	{dir: "targets", knows: []string{"storage", "s3", "config"}},
 	{dir: "seal"},
-	{dir: "config", knows: []string{"seal"}},
+	{dir: "config", knows: []string{"storage", "seal"}},
 	{dir: "metrics"},
 
 	// What is in a repository, and not how it got there.
@@ -40,5 +40,7 @@ var rules = []rule{
 	{dir: "drill", knows: []string{"storage", "seal", "repo", "snapshot", "archive", "restore"}, etcd: true},
 
 	{dir: "daemon", all: true, etcd: true},
+	{dir: "demo", all: true, etcd: true},
+	{dir: "preflight", knows: []string{"storage", "seal", "repo", "replicate", "etcd"}, etcd: true},
 	{dir: "cmd", all: true, etcd: true},
 }

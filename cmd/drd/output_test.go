@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/drd-project/drd/internal/config"
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/repo"
+)
+
+func TestExitCode(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{errors.New("x"), exitFailed},
+		{fmt.Errorf("wrapped: %w", usageError{errors.New("x")}), exitUsage},
+		{errors.Join(errors.New("x"), &config.Error{}), exitUsage},
+		{hint.New(fmt.Errorf("list: %w", repo.ErrNothing), "next"), exitNothing},
+		{usageError{repo.ErrNothing}, exitUsage},
+		{fmt.Errorf("restore: %w", context.Canceled), exitInterrupted},
+		{errInterrupted, exitInterrupted},
+		{exitError{errors.New("x"), 7}, 7},
+	} {
+		if got := exitCode(c.err); got != c.want {
+			t.Errorf("%v gives %d, want %d", c.err, got, c.want)
+		}
+	}
+}
+
+func TestReportError(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{err: &out}
+	a.reportError(errors.Join(hint.New(errors.New("one"), "first"), hint.New(errors.New("two"), "first"), errors.New("three")))
+	const want = "drd: error: one\ndrd: error: two\ndrd: error: three\ndrd: hint: first\n"
+	if out.String() != want {
+		t.Errorf("it says\n%swant\n%s", &out, want)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain ü 日本":        "plain ü 日本",
+		"\x1b[2J\x1b]0;x\a": "?[2J?]0;x?",
+		"a\nb\tc\rd":        "a?b?c?d",
+		"c1 \u009b2J":       "c1 ?2J",
+		"\x7f":              "?",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestAgo(t *testing.T) {
+	for in, want := range map[time.Duration]string{
+		-time.Second: "in the future", 0: "0s", 59 * time.Second: "59s", time.Minute: "1m", 59 * time.Minute: "59m",
+		time.Hour: "1h", 47 * time.Hour: "47h", 48 * time.Hour: "2d", 365 * 24 * time.Hour: "365d",
+	} {
+		if got := ago(in); got != want {
+			t.Errorf("%v is %q, want %q", in, got, want)
+		}
+	}
+}

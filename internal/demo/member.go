@@ -1,0 +1,120 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/drd-project/drd/internal/hint"
+)
+
+const (
+	memberName = "cp-1"
+	// startTimeout bounds how long the etcd may take until it serves. On an idle machine it takes a second,
+	// most of which is the election.
+	startTimeout = 30 * time.Second
+)
+
+// member is the one etcd of the cluster, in this process, and a client of it.
+type member struct {
+	url    url.URL // for clients
+	etcd   *embed.Etcd
+	client *clientv3.Client
+	log    *os.File
+}
+
+// startMember starts etcd on the data directory and waits until it serves.
+func startMember(ctx context.Context, p place) (*member, error) {
+	log, err := os.OpenFile(p.path("etcd.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	m := &member{log: log, url: url.URL{Scheme: "http"}}
+	if m.url.Host, err = freeAddress(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start etcd: %w", err), m.stop())
+	}
+	if err := m.start(ctx, p); err != nil {
+		return nil, errors.Join(hint.New(fmt.Errorf("start etcd: %w", err), "its log is etcd.log in the directory that drd demo --keep leaves"), m.stop())
+	}
+	return m, nil
+}
+
+func (m *member) start(ctx context.Context, p place) error {
+	var err error
+	if m.etcd, err = embed.StartEtcd(m.config(p)); err != nil {
+		return err
+	}
+	select {
+	case <-m.etcd.Server.ReadyNotify():
+	case err := <-m.etcd.Err():
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(startTimeout):
+		return fmt.Errorf("it does not serve after %s", startTimeout)
+	}
+	m.client, err = clientv3.New(clientv3.Config{Endpoints: []string{m.url.String()}, DialTimeout: startTimeout, Logger: zap.NewNop()})
+	return err
+}
+
+// freeAddress is one of this machine's that nobody listens on. etcd must know it before it listens, because
+// it tells it to clients.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// command is what an operator would type to start it with these settings.
+func (m *member) command() string {
+	return fmt.Sprintf("etcd --name %s --data-dir etcd --listen-peer-urls unix://$PWD/peer.sock \\\n--listen-client-urls %[2]s --advertise-client-urls %[2]s", memberName, m.url.String())
+}
+
+// config is etcd's own but for the addresses: no other machine can reach the member. The peer URL that it advertises
+// is etcd's default and is never dialled, because there is no other member.
+func (m *member) config(p place) *embed.Config {
+	cfg := embed.NewConfig()
+	cfg.Name = memberName
+	cfg.Dir = p.path("etcd")
+	cfg.ListenClientUrls = []url.URL{m.url}
+	cfg.AdvertiseClientUrls = cfg.ListenClientUrls
+	cfg.ListenPeerUrls = []url.URL{{Scheme: "unix", Path: p.path("peer.sock")}}
+	cfg.InitialCluster = cfg.InitialClusterFromName(memberName)
+	cfg.EnableGRPCGateway = false // HTTP over JSON, which nobody asks for here
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(m.logger())
+	return cfg
+}
+
+// logger writes to the log file. What cannot be written there, such as what a stopped etcd still says, is nobody's loss.
+func (m *member) logger() *zap.Logger {
+	encoder := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
+	core := zapcore.NewCore(encoder, zapcore.Lock(m.log), zapcore.InfoLevel)
+	return zap.New(core, zap.ErrorOutput(zapcore.AddSync(io.Discard)))
+}
+
+// stop ends the etcd. Its data directory can be removed or replaced then.
+func (m *member) stop() error {
+	var err error
+	if m.client != nil {
+		err = m.client.Close()
+	}
+	if m.etcd != nil {
+		m.etcd.Close()
+	}
+	if err = errors.Join(err, m.log.Close()); err != nil {
+		return fmt.Errorf("stop etcd: %w", err)
+	}
+	return nil
+}
