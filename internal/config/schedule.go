@@ -15,8 +15,9 @@ const minEvery = time.Minute
 // ParseSchedule returns the ticks that spec asks for: five cron fields (minute, hour, day of
 // month, month, day of week) read in loc, one of @hourly, @daily, @weekly, @monthly and @yearly, or
 // "@every 6h". The ticks of @every are the multiples of its duration since the zero time in UTC,
-// so that all nodes of a cluster agree on them; from one minute up. A tick in the hour that a
-// daylight saving change skips does not happen, one in the hour it repeats may happen twice.
+// so that all nodes of a cluster agree on them; from one minute up. Read as it is, the schedule leaves
+// out a tick in the hour that a daylight saving change skips and has one in a repeated hour twice; the daemon mends both
+// (daemon.OnWallClock).
 func ParseSchedule(spec string, loc *time.Location) (cron.Schedule, error) {
 	if text, ok := strings.CutPrefix(spec, "@every "); ok {
 		return parseEvery(text)

@@ -1,0 +1,88 @@
+// Package daemon is the service: it takes a snapshot at every tick of the schedule, and tells Prometheus and systemd
+// how the cluster's backups stand.
+//
+// Ticks come in, backups go out. A tick that was missed, because the host slept, the clock jumped or nobody ran, is
+// made up for once. A tick that fails is tried again until it succeeds or the next one is due. Nothing
+// that breaks outside (etcd, a target, the disk, the clock) ends the daemon or a later tick: when in
+// doubt it takes one snapshot too many. What it reports is read from the targets, so every node tells the state
+// of the cluster and not of its own last action.
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/drd-project/drd/internal/backup"
+	"github.com/drd-project/drd/internal/metrics"
+)
+
+// Config is what the service needs to know. All fields without "nil" or "empty" in their comment are required.
+type Config struct {
+	// StateDir keeps schedule.json; made 0700 if it is not there.
+	StateDir string
+	// Node is what the jitter of this node is derived from, such as the host name; empty: nodes do not differ.
+	Node string
+
+	// Schedule are the ticks, by config.ParseSchedule. Where daylight saving time changes, they follow the rules of
+	// onWallClock.
+	Schedule cron.Schedule
+	// Jitter bounds the delay added to each tick; 0: none. No delay is longer than half the time to the next tick.
+	Jitter time.Duration
+	// Backup makes one backup that answers slot. With an error and a Result, outcomes say which targets have it.
+	// It returns soon after ctx ends and then leaves nothing half done. TakeFrom returns one.
+	Backup func(ctx context.Context, slot *time.Time) (*backup.Result, error)
+
+	// Readers read the catalogue of each target; ReadersOf returns them.
+	Readers []Reader
+	// Revision asks the protected member for its revision, RevisionOf returns one; nil: it is not asked.
+	Revision func(ctx context.Context) (int64, error)
+
+	// Listen is the host:port of the HTTP server; port 0 is any free one, and the log names it.
+	Listen string
+	// WebConfigFile is Prometheus' web configuration with TLS and passwords; empty: plain HTTP.
+	WebConfigFile string
+
+	Metrics *metrics.Metrics
+	Log     *slog.Logger
+
+	// Notify tells the service manager; nil: systemd by NOTIFY_SOCKET, if it is set.
+	Notify func(state string) error
+	// Now is the wall clock, without a monotonic reading; nil: the machine's.
+	Now func() time.Time
+}
+
+// Run is the service, until ctx ends: then it stops what it is doing, waits for it, and returns nil. An error means that it
+// could not start (the address is in use, the state directory cannot be written, the web configuration is not
+// valid), with a hint, or that the HTTP server broke.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.Now == nil {
+		cfg.Now = func() time.Time { return time.Now().Round(0) }
+	}
+	tell := newNotifier(cfg.Notify, cfg.Log)
+	state, err := openStateFile(cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	web, err := listen(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	look := newFreshness(cfg)
+	ticks := newScheduler(cfg, state, tell, look.again)
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return web.serve(ctx) })
+	g.Go(func() error { look.run(ctx); return nil })
+	g.Go(func() error { ticks.run(ctx); return nil })
+	g.Go(func() error {
+		<-ctx.Done()
+		tell.stopping()
+		return nil
+	})
+	tell.ready()
+	return g.Wait()
+}

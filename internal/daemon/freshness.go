@@ -1,0 +1,141 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/drd-project/drd/internal/metrics"
+	"github.com/drd-project/drd/internal/repo"
+)
+
+const (
+	// lookEvery is how often targets and etcd are asked when no backup of this node gives a reason to.
+	lookEvery = 5 * time.Minute
+	// readTimeout bounds the reading of one catalogue: a target that is slower than this is as good as dead.
+	readTimeout = 4 * time.Minute
+	// askTimeout bounds the question for the revision, connecting included.
+	askTimeout = 30 * time.Second
+)
+
+// Reader reads the catalogue of one target.
+type Reader struct {
+	Target string // name in metrics and logs
+	Read   func(ctx context.Context) (*repo.Catalogue, error)
+}
+
+// freshness keeps the metrics that say how old the backups are. It reads them from the targets, so that
+// they tell the cluster's state whichever node took a snapshot, and nothing that was only believed to be stored.
+type freshness struct {
+	readers  []Reader
+	revision func(ctx context.Context) (int64, error)
+	now      func() time.Time
+	metrics  *metrics.Metrics
+	log      *slog.Logger
+	wake     []chan struct{} // one for each reader
+
+	mu    sync.Mutex
+	known map[string]found // by target: what the last look that succeeded found
+}
+
+// found is what matters of one target's catalogue.
+type found struct {
+	newest   *repo.Entry // that can be restored; nil: none
+	compared *repo.Entry // the newest that says whether members differ; nil: none
+}
+
+func newFreshness(cfg Config) *freshness {
+	f := &freshness{
+		readers: cfg.Readers, revision: cfg.Revision, now: cfg.Now, metrics: cfg.Metrics, log: cfg.Log,
+		known: make(map[string]found),
+	}
+	for range f.readers {
+		f.wake = append(f.wake, make(chan struct{}, 1))
+	}
+	return f
+}
+
+// again asks for another look at every target soon. It does not wait.
+func (f *freshness) again() {
+	for _, c := range f.wake {
+		select {
+		case c <- struct{}{}:
+		default: // it is asked for already
+		}
+	}
+}
+
+// run looks until ctx ends. Targets are looked at independently: a dead one does not delay another.
+func (f *freshness) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for i, r := range f.readers {
+		wg.Go(func() {
+			f.repeat(ctx, f.wake[i], readTimeout, "target "+r.Target, metrics.StageCatalogue,
+				func(ctx context.Context) error { return f.look(ctx, r) })
+		})
+	}
+	if f.revision != nil {
+		wg.Go(func() {
+			f.repeat(ctx, nil, askTimeout, "etcd", metrics.StageEtcd, f.askRevision)
+		})
+	}
+	wg.Wait()
+}
+
+// repeat calls ask now, at every wake and every lookEvery. It counts each failure, and logs the first and the end of them.
+func (f *freshness) repeat(ctx context.Context, wake <-chan struct{}, timeout time.Duration, what string, stage metrics.Stage, ask func(context.Context) error) {
+	failing := false
+	for ctx.Err() == nil {
+		limited, cancel := context.WithTimeout(ctx, timeout)
+		err := ask(limited)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			f.metrics.Error(stage)
+			if !failing {
+				f.log.Error("metrics cannot be refreshed", problem(err, "from", what)...)
+			}
+		case failing:
+			f.log.Info("metrics are refreshed again", "from", what)
+		}
+		failing = err != nil
+		wait(ctx, wake, lookEvery)
+	}
+}
+
+func wait(ctx context.Context, wake <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+}
+
+func (f *freshness) askRevision(ctx context.Context) error {
+	revision, err := f.revision(ctx)
+	if err != nil {
+		return err
+	}
+	f.metrics.SetEtcdRevision(revision)
+	return nil
+}
+
+// look reads one target and publishes what it and the cluster have now.
+func (f *freshness) look(ctx context.Context, r Reader) error {
+	c, err := r.Read(ctx)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	one := find(c, f.now())
+	f.known[r.Target] = one
+	f.metrics.SetTarget(r.Target, targetMetrics(c, one.newest))
+	f.publish()
+	return unreadable(c)
+}

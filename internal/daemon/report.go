@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"strings"
+	"time"
+
+	"github.com/drd-project/drd/internal/backup"
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/metrics"
+)
+
+// logLate says why a snapshot is taken at a time that is no tick.
+func (s *scheduler) logLate(slot time.Time) {
+	if s.last.Slot.IsZero() {
+		s.log.Info("no earlier snapshot of this node is known: taking one now")
+	} else if late := s.now().Sub(slot); late > s.jitter+lateBy {
+		s.log.Info("making up for a tick", "slot", slot, "late", late.Round(time.Second).String())
+	}
+}
+
+// logTaken writes the one line of a backup, and one for each target that does not have it.
+func (s *scheduler) logTaken(r *backup.Result, took time.Duration, err error) {
+	var targets []string
+	for _, o := range r.Outcomes {
+		if o.Err == nil {
+			targets = append(targets, o.Target)
+			continue
+		}
+		s.metrics.Error(metrics.StageReplication)
+		s.log.Error("a target has no proved copy of a snapshot", problem(o.Err, "snapshot", r.Manifest.ID, "target", o.Target)...)
+	}
+	s.log.Info("snapshot taken", "snapshot", r.Manifest.ID, "revision", r.Manifest.Revision, "db_bytes", r.Manifest.DBSize,
+		"object_bytes", r.Manifest.Object.Size, "duration", took.Round(time.Millisecond).String(), "targets", targets)
+	if err != nil && len(targets) == len(r.Outcomes) {
+		s.log.Warn("the snapshot is in every target, but something was left behind", problem(err, "snapshot", r.Manifest.ID)...)
+	}
+}
+
+// tellWaiting leaves what fail has told, which matters more.
+func (s *scheduler) tellWaiting(until time.Time) {
+	if s.failures == 0 {
+		s.tell.status("%s; next %s", s.lastTaken(), clock(until))
+	}
+}
+
+func (s *scheduler) lastTaken() string {
+	if s.last.Snapshot == "" {
+		return "no snapshot yet"
+	}
+	return "last snapshot " + s.last.Snapshot
+}
+
+// problem adds an error and what can be done about it to attributes of a log line.
+func problem(err error, attrs ...any) []any {
+	attrs = append(attrs, "error", err)
+	if hints := hint.Of(err); len(hints) > 0 {
+		attrs = append(attrs, "hint", strings.Join(hints, "; "))
+	}
+	return attrs
+}
+
+// clock is a time as people read it in one line of status.
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

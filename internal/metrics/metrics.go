@@ -1,0 +1,201 @@
+// Package metrics holds every metric of drd: its name, its help text and how it is set.
+//
+// A metric is what an alert believes at night, so each of them follows three rules. It says what was read
+// back from the repository, not what was sent there. A value that was never known is absent: 0 would be
+// a lie, or an alarm. And a value that cannot be refreshed keeps standing still, so that the age of a timestamp
+// grows; the counter of errors says why.
+//
+// The package knows numbers only. What they are computed from is decided in package daemon, and
+// docs/metrics.md tells it to operators.
+package metrics
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Build is the program that runs.
+type Build struct {
+	Version    string
+	GoVersion  string
+	FIPSModule string // "" when no FIPS 140 module is in use
+}
+
+// Stage is where an error happened. There are no others: error text is never a label.
+type Stage string
+
+// The stages of drd_errors_total.
+const (
+	StageSnapshot    Stage = "snapshot"    // no snapshot was taken, whatever the reason
+	StageReplication Stage = "replication" // one target has no proved copy of one snapshot
+	StageCatalogue   Stage = "catalogue"   // one target could not be read, or not all of it
+	StageEtcd        Stage = "etcd"        // the protected member did not tell its revision
+	StageState       Stage = "state"       // the schedule's state could not be read or saved
+)
+
+func stages() []Stage {
+	return []Stage{StageSnapshot, StageReplication, StageCatalogue, StageEtcd, StageState}
+}
+
+// Kind sorts what lies in a target.
+type Kind string
+
+// The kinds of drd_repo_objects and drd_repo_bytes.
+const (
+	KindSnapshot   Kind = "snapshot"   // whole, with a good signature that is trusted
+	KindUnusable   Kind = "unusable"   // with a manifest, but not to be restored as it is
+	KindIncomplete Kind = "incomplete" // without a manifest: an upload in progress, or litter
+	KindForeign    Kind = "foreign"    // keys below snapshots/ that are not drd's
+)
+
+// Amount is how much of one kind there is.
+type Amount struct {
+	Objects int
+	Bytes   int64 // of payloads as listed; negative: not known
+}
+
+// Target is what one look at a target found.
+type Target struct {
+	// RecoveryPoint is the newest instant that can be restored from it, Replicated when its newest snapshot was
+	// committed. Zero: there is no snapshot to restore, which is known and not merely unknown.
+	RecoveryPoint, Replicated time.Time
+	Amounts                   map[Kind]Amount
+}
+
+// Snapshot is the newest snapshot of the cluster in any target. The zero value says that there is none.
+type Snapshot struct {
+	End        time.Time // of the capture
+	Revision   int64
+	DBSize     int64 // bytes
+	ObjectSize int64 // bytes
+}
+
+// durations are the buckets of drd_snapshot_duration_seconds: from an empty cluster to the largest database that
+// etcd recommends (8 GiB) over a slow line.
+func durations() []float64 {
+	return []float64{1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600}
+}
+
+// Metrics is the registry with all metrics in it. It is safe for concurrent use.
+//
+// The gauges without labels are vectors all the same: a vector has no series until it is first set.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	lastSuccess, revision, etcdRevision, diverged *prometheus.GaugeVec
+	size                                          *prometheus.GaugeVec // kind
+	recoveryPoint, replicated                     *prometheus.GaugeVec // target
+	objects, bytes                                *prometheus.GaugeVec // target, kind
+	duration                                      prometheus.Histogram
+	errors                                        *prometheus.CounterVec // stage
+}
+
+// New returns a registry of its own, with every stage of drd_errors_total at 0.
+func New(build Build) *Metrics {
+	r := prometheus.NewRegistry()
+	m := &Metrics{
+		registry: r,
+		lastSuccess: gauge(r, "drd_snapshot_last_success_timestamp_seconds",
+			"When the capture of the cluster's newest restorable snapshot ended, whichever node took it, in seconds since the epoch; 0 if the targets hold none."),
+		revision: gauge(r, "drd_snapshot_revision",
+			"Revision of etcd in the newest restorable snapshot."),
+		size: gauge(r, "drd_snapshot_size_bytes",
+			"Size of the newest restorable snapshot: db is the database as etcd sent it, object what is stored.", "kind"),
+		replicated: gauge(r, "drd_replication_last_success_timestamp_seconds",
+			"When the newest restorable snapshot in the target was committed, by the target's clock, in seconds since the epoch; 0 if the target holds none.", "target"),
+		recoveryPoint: gauge(r, "drd_recovery_point_timestamp_seconds",
+			"The newest instant that can be restored from the target, in seconds since the epoch; 0 if the target holds nothing restorable.", "target"),
+		etcdRevision: gauge(r, "drd_etcd_revision",
+			"Revision of the protected etcd member when it was last asked."),
+		diverged: gauge(r, "drd_members_diverged",
+			"Members whose data differed when members were last compared, in a snapshot of the repository."),
+		objects: gauge(r, "drd_repo_objects",
+			"Snapshots in the target by what can be done with them, and foreign keys.", "target", "kind"),
+		bytes: gauge(r, "drd_repo_bytes",
+			"Bytes of the sealed payloads in the target, as the target lists them.", "target", "kind"),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "drd_snapshot_duration_seconds", Buckets: durations(),
+			Help: "How long this node's successful backups took, from asking etcd until the last target answered.",
+		}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "drd_errors_total", Help: "Errors of this node since the daemon started, by what failed.",
+		}, []string{"stage"}),
+	}
+	r.MustRegister(m.duration, m.errors, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, s := range stages() {
+		m.errors.WithLabelValues(string(s))
+	}
+	gauge(r, "drd_build_info", "The program that runs; always 1.", "version", "go_version", "fips_module").
+		WithLabelValues(build.Version, build.GoVersion, build.FIPSModule).Set(1)
+	return m
+}
+
+// gauge registers a gauge that has no series yet.
+func gauge(r *prometheus.Registry, name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	r.MustRegister(g)
+	return g
+}
+
+// Gatherer is the registry, to read from.
+func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
+// Handler answers scrapes. What it cannot collect is logged.
+func (m *Metrics) Handler(log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),
+		ErrorHandling: promhttp.ContinueOnError, // one broken collector must not hide the others
+	})
+}
+
+// Error counts an error.
+func (m *Metrics) Error(s Stage) { m.errors.WithLabelValues(string(s)).Inc() }
+
+// BackupTook observes the duration of a backup that reached at least one target.
+func (m *Metrics) BackupTook(d time.Duration) { m.duration.Observe(d.Seconds()) }
+
+// SetNewest tells the cluster's newest snapshot. It must not be called before a target could be read.
+func (m *Metrics) SetNewest(s Snapshot) {
+	m.lastSuccess.WithLabelValues().Set(timestamp(s.End))
+	if s.End.IsZero() {
+		m.revision.Reset()
+		m.size.Reset()
+		return
+	}
+	m.revision.WithLabelValues().Set(float64(s.Revision))
+	m.size.WithLabelValues("db").Set(float64(s.DBSize))
+	m.size.WithLabelValues("object").Set(float64(s.ObjectSize))
+}
+
+// SetTarget tells what the target of this name was found to hold.
+func (m *Metrics) SetTarget(name string, t Target) {
+	m.recoveryPoint.WithLabelValues(name).Set(timestamp(t.RecoveryPoint))
+	m.replicated.WithLabelValues(name).Set(timestamp(t.Replicated))
+	for kind, a := range t.Amounts {
+		m.objects.WithLabelValues(name, string(kind)).Set(float64(a.Objects))
+		if a.Bytes >= 0 {
+			m.bytes.WithLabelValues(name, string(kind)).Set(float64(a.Bytes))
+		}
+	}
+}
+
+// SetEtcdRevision tells the revision the protected member reported.
+func (m *Metrics) SetEtcdRevision(revision int64) {
+	m.etcdRevision.WithLabelValues().Set(float64(revision))
+}
+
+// SetDiverged tells how many members differed in the newest comparison. 0 is good news and must have been found out.
+func (m *Metrics) SetDiverged(members int) { m.diverged.WithLabelValues().Set(float64(members)) }
+
+// timestamp is in seconds since the epoch. Nobody needs more than milliseconds, and they print short.
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}

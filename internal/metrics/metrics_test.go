@@ -1,0 +1,154 @@
+package metrics
+
+import (
+	"bytes"
+	"flag"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files from what the code does now")
+
+// full has a value in every series.
+func full() *Metrics {
+	m := New(Build{Version: "1.2.3", GoVersion: "go1.26.8", FIPSModule: "v1.0.0"})
+	at := time.Date(2026, 11, 22, 10, 0, 0, 250e6, time.UTC)
+	m.SetNewest(Snapshot{End: at.Add(3 * time.Second), Revision: 48211, DBSize: 1 << 30, ObjectSize: 1 << 28})
+	m.SetTarget("nas", Target{})
+	m.SetTarget("primary", Target{RecoveryPoint: at, Replicated: at.Add(9 * time.Second), Amounts: map[Kind]Amount{
+		KindSnapshot: {12, 3 << 30}, KindUnusable: {1, 1 << 28}, KindIncomplete: {}, KindForeign: {2, -1},
+	}})
+	m.SetEtcdRevision(48300)
+	m.SetDiverged(0)
+	m.BackupTook(42 * time.Second)
+	m.Error(StageReplication)
+	return m
+}
+
+// scrape is what Prometheus gets, of drd's own metrics.
+func scrape(tb testing.TB, m *Metrics) string {
+	tb.Helper()
+	w := httptest.NewRecorder()
+	m.Handler(slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusOK {
+		tb.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	var own strings.Builder
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.Contains(line, "drd_") {
+			own.WriteString(line)
+		}
+	}
+	return own.String()
+}
+
+func TestExposition(t *testing.T) {
+	const golden = "testdata/metrics.golden"
+	got := scrape(t, full())
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestLint checks names, units and help texts as promtool does.
+func TestLint(t *testing.T) {
+	problems, err := testutil.GatherAndLint(full().Gatherer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// TestNothingKnown: what was not found out has no series, and every stage of errors is there.
+func TestNothingKnown(t *testing.T) {
+	var names []string
+	for line := range strings.Lines(scrape(t, New(Build{}))) {
+		if !strings.HasPrefix(line, "#") {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if !strings.HasPrefix(name, "drd_snapshot_duration_seconds_") {
+				names = append(names, name+" "+value)
+			}
+		}
+	}
+	want := []string{
+		`drd_build_info{fips_module="",go_version="",version=""} 1`,
+		`drd_errors_total{stage="catalogue"} 0`, `drd_errors_total{stage="etcd"} 0`, `drd_errors_total{stage="replication"} 0`,
+		`drd_errors_total{stage="snapshot"} 0`, `drd_errors_total{stage="state"} 0`,
+	}
+	if d := cmp.Diff(want, names); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestNothingLeft: when the last snapshot is gone, the timestamp says so at once, and no size of it stays.
+func TestNothingLeft(t *testing.T) {
+	m := full()
+	m.SetNewest(Snapshot{})
+	got := scrape(t, m)
+	if !strings.Contains(got, "drd_snapshot_last_success_timestamp_seconds 0\n") {
+		t.Error("the timestamp is not 0")
+	}
+	for _, gone := range []string{"drd_snapshot_revision", "drd_snapshot_size_bytes"} {
+		if strings.Contains(got, gone) {
+			t.Errorf("%s is still there", gone)
+		}
+	}
+}
+
+// TestDocumented: docs/metrics.md names exactly these metrics, stages and kinds.
+func TestDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	families, err := full().Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var have []string
+	for _, f := range families {
+		if strings.HasPrefix(f.GetName(), "drd_") {
+			have = append(have, f.GetName())
+			row := "| `" + f.GetName() + "` | " + strings.ToLower(f.GetType().String()) + " |"
+			if !bytes.Contains(doc, []byte(row)) {
+				t.Errorf("no row %q", row)
+			}
+		}
+	}
+	for _, name := range regexp.MustCompile(`drd_[a-z_]+`).FindAllString(string(doc), -1) {
+		if !slices.Contains(have, name) {
+			t.Errorf("%s is documented and does not exist", name)
+		}
+	}
+	for _, s := range stages() {
+		if !bytes.Contains(doc, []byte("\n| `"+string(s)+"` |")) {
+			t.Errorf("stage %s is not documented", s)
+		}
+	}
+	for _, k := range []Kind{KindSnapshot, KindUnusable, KindIncomplete, KindForeign} {
+		if !bytes.Contains(doc, []byte("`"+string(k)+"`: ")) {
+			t.Errorf("kind %s is not documented", k)
+		}
+	}
+}
