@@ -1,0 +1,166 @@
+package restore_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/restore"
+	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/snapshot"
+	"github.com/drd-project/drd/internal/storage/dir"
+)
+
+// childOrder is what a restore in a child process needs to know.
+type childOrder struct {
+	Target, AllowedSigners, Identity string
+	Request                          restore.Request
+}
+
+// startChild starts a restore in a process of its own.
+func startChild(t *testing.T, k *keys, target *target, req restore.Request) *exec.Cmd {
+	t.Helper()
+	order, err := json.Marshal(childOrder{Target: target.path, AllowedSigners: k.allowedSigners, Identity: k.identity, Request: req})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "order.json")
+	if err := os.WriteFile(path, order, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, restoreChild, path)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// restoreMain is the child: it restores, and says on standard output which step it is in.
+func restoreMain(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	peak := watchMemory()
+	if err := obey(ctx, args[0]); err != nil {
+		fmt.Println("error", err)
+		return 1
+	}
+	fmt.Println("peak", peak())
+	return 0
+}
+
+func obey(ctx context.Context, path string) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var order childOrder
+	if err := json.Unmarshal(content, &order); err != nil {
+		return err
+	}
+	identity, err := age.ParseX25519Identity(order.Identity)
+	if err != nil {
+		return err
+	}
+	trust, err := seal.LoadTrust(order.AllowedSigners)
+	if err != nil {
+		return err
+	}
+	bucket, err := dir.Open(order.Target, dir.Options{})
+	if err != nil {
+		return err
+	}
+	r, err := repo.Open(bucket, cluster)
+	if err != nil {
+		return err
+	}
+	plan, err := restore.MakePlan(ctx, []restore.Source{{Name: "primary", Repo: r}}, trust, order.Request, captureTime.Add(time.Hour))
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	result, err := restore.Run(ctx, plan, []age.Identity{identity}, snapshot.Inspector{Command: []string{self, inspectChild}}, sayStep{})
+	if err != nil {
+		return err
+	}
+	fmt.Println("done in", result.Seconds)
+	return nil
+}
+
+// sayStep prints the name of each step.
+type sayStep struct{}
+
+func (sayStep) Step(name string, _ int64) { fmt.Println("step", name) }
+func (sayStep) Add(int64)                 {}
+func (sayStep) Notice(text string)        { fmt.Println("notice", text) }
+
+// bigFile is a snapshot of about mib MiB: that of a server with more entries written behind its last revision, as etcd
+// writes them, with values that compress to about a third.
+func bigFile(tb testing.TB, mib int) string {
+	tb.Helper()
+	return growFile(tb, capture(tb, "3.7", "app/"), filepath.Join(tb.TempDir(), "big.db"), mib)
+}
+
+// TestMemory: the memory of a run does not depend on the size of the snapshot.
+func TestMemory(t *testing.T) {
+	const limit = 150 // MiB that the Go runtime holds; memory maps are not among them
+	k, target := newKeys(t), newTarget(t)
+	file := bigFile(t, 256)
+	publish(t, k, file, inspect(t, file), captureTime, nil, target)
+	for name, req := range map[string]restore.Request{
+		"data dir": {DataDir: filepath.Join(t.TempDir(), "etcd")},
+		"file":     {Output: filepath.Join(t.TempDir(), "f"), ForEtcd: "3.5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := runChild(t, k, target, req, nil)
+			_, peak, found := strings.Cut(said, "peak ")
+			mib, err := strconv.Atoi(strings.TrimSpace(peak))
+			if !found || err != nil || mib == 0 || mib > limit {
+				t.Errorf("want at most %d MiB: %s", limit, said)
+			}
+		})
+	}
+}
+
+// watchMemory samples the memory of this process until stop is called, which returns the highest value in MiB.
+func watchMemory() (stop func() uint64) {
+	done, peak := make(chan struct{}), make(chan uint64)
+	go func() {
+		var highest uint64
+		for {
+			highest = max(highest, memoryInUse())
+			select {
+			case <-done:
+				peak <- highest >> 20
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	return func() uint64 { close(done); return <-peak }
+}
+
+// memoryInUse is what the Go runtime has from the system and did not give back, in bytes.
+func memoryInUse() uint64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
+}

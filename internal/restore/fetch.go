@@ -1,0 +1,176 @@
+package restore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"filippo.io/age"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal"
+)
+
+// writeBehind is how many bytes are written before the kernel is told to start moving them to the disk: the final
+// sync then finds little left to do.
+const writeBehind = 8 << 20
+
+// localError is a failure of this machine, which another copy of the object would not cure.
+type localError struct{ error }
+
+func (e localError) Unwrap() error { return e.error }
+
+// fetch writes the plain snapshot, without its trailer, to path, which must not exist, and returns the trailer.
+//
+// Everything happens in one pass, each stage in its own goroutine: download and hash of the sealed object;
+// decryption and decompression; hash of the plaintext; write. When fetch returns nil the object was what
+// the manifest says (SHA-256, size), every byte was authentic (age), and the plaintext is what
+// the etcd member sent (SHA-256 trailer).
+func fetch(ctx context.Context, source *repo.Repository, m *repo.Manifest, ids []age.Identity, path string, each func(n int64)) (trailer []byte, err error) {
+	out, err := newStoreFile(path, m.Plain.Size-sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if cerr := out.file.Close(); err == nil && cerr != nil {
+			err = local("write the store", cerr)
+		}
+	}()
+	if err := stream(ctx, source, m, ids, out, each); err != nil {
+		return nil, err
+	}
+	return out.check(m)
+}
+
+// stream runs the stages and waits for all of them.
+func stream(ctx context.Context, source *repo.Repository, m *repo.Manifest, ids []age.Identity, out *storeFile, each func(n int64)) error {
+	format, err := seal.FormatByName(m.Object.Envelope)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	sealed, err := source.Payload(ctx, m)
+	if err != nil {
+		return err
+	}
+	ahead := newReadAhead(ctx)
+	fan := newFanOut(ctx, 2)
+	g.Go(func() error { ahead.fill(sealed); return nil }) // its error reaches the reader of ahead
+	g.Go(func() error { return fan.consume(0, out.hash) })
+	g.Go(func() error { return fan.consume(1, out.write) })
+	g.Go(func() error {
+		defer fan.close()
+		return openAndCopy(format, ahead, ids, fan, each)
+	})
+	err = g.Wait()
+	if cerr := sealed.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("close %s: %w", m.Object.Name, cerr)
+	}
+	return err
+}
+
+func openAndCopy(format seal.Format, ahead *readAhead, ids []age.Identity, fan *fanOut, each func(n int64)) error {
+	plain, err := format.Open(ahead, ids)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	if err := fan.copy(plain, each); err != nil {
+		return err
+	}
+	// The object's own checksum is compared when its last byte is read, which decryption need not ask for.
+	if n, err := io.Copy(io.Discard, ahead); err != nil {
+		return err
+	} else if n > 0 {
+		return fmt.Errorf("%d bytes follow the envelope", n)
+	}
+	return nil
+}
+
+// storeFile receives a plain snapshot: the store goes to the file, the trailer is kept.
+type storeFile struct {
+	file    *os.File
+	size    int64 // bytes of the store, without the trailer
+	written int64 // bytes received by write, trailer included
+	hashed  int64 // bytes received by hash
+	sum     hash.Hash
+	trailer []byte
+}
+
+// newStoreFile makes the file and reserves its room, so that a full disk is found before the download.
+func newStoreFile(path string, size int64) (*storeFile, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, local("make the store file", err)
+	}
+	err = unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, local("reserve room for the store", errors.Join(err, f.Close()))
+	}
+	return &storeFile{file: f, size: size, sum: sha256.New()}, nil
+}
+
+func (s *storeFile) hash(data []byte) error {
+	s.sum.Write(data[:clampLen(s.size-s.hashed, len(data))])
+	s.hashed += int64(len(data))
+	return nil
+}
+
+func (s *storeFile) write(data []byte) error {
+	body := data[:clampLen(s.size-s.written, len(data))]
+	if len(body) > 0 {
+		if _, err := s.file.WriteAt(body, s.written); err != nil {
+			return local("write the store", err)
+		}
+	}
+	rest := data[len(body):]
+	s.trailer = append(s.trailer, rest[:clampLen(int64(sha256.Size-len(s.trailer)), len(rest))]...)
+	before := s.written / writeBehind
+	s.written += int64(len(data))
+	if s.written > s.size+sha256.Size {
+		return fmt.Errorf("the plaintext is longer than the %d bytes that the manifest says", s.size+sha256.Size)
+	}
+	if after := s.written / writeBehind; after > before {
+		// Advice only: the sync at the end is what counts, so a file system without it costs time and nothing else.
+		_ = unix.SyncFileRange(int(s.file.Fd()), before*writeBehind, (after-before)*writeBehind, unix.SYNC_FILE_RANGE_WRITE)
+	}
+	return nil
+}
+
+// clampLen is room as a length between 0 and n.
+func clampLen(room int64, n int) int {
+	return int(max(0, min(room, int64(n))))
+}
+
+// check compares what arrived with the manifest and with the trailer of the etcd member.
+func (s *storeFile) check(m *repo.Manifest) ([]byte, error) {
+	if s.written != m.Plain.Size {
+		return nil, fmt.Errorf("snapshot %s: %d bytes of plaintext, the manifest says %d", m.ID, s.written, m.Plain.Size)
+	}
+	sum := s.sum.Sum(nil)
+	if !bytes.Equal(sum, s.trailer) {
+		return nil, fmt.Errorf("snapshot %s: sha-256 of the store is %x, its trailer says %x", m.ID, sum, s.trailer)
+	}
+	if hex.EncodeToString(sum) != m.Plain.SHA256 {
+		return nil, fmt.Errorf("snapshot %s: sha-256 of the store is %x, the manifest says %s", m.ID, sum, m.Plain.SHA256)
+	}
+	return s.trailer, nil
+}
+
+// local marks err as a failure of this machine.
+func local(what string, err error) error {
+	err = fmt.Errorf("%s: %w", what, err)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		err = hint.New(err, "free disk space there, or choose another place with --scratch")
+	}
+	return localError{err}
+}

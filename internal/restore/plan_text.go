@@ -1,0 +1,126 @@
+package restore
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/drd-project/drd/internal/disk"
+	"github.com/drd-project/drd/internal/snapshot"
+)
+
+// WriteText writes the plan for people: one fact a line.
+func (p *Plan) WriteText(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	p.writeSnapshot(line)
+	p.writeDestination(line)
+	p.writeChanges(line)
+	p.writeLoss(line)
+	for _, warning := range p.Warnings {
+		line("warning", "%s", strings.ReplaceAll(warning, "\n", "; "))
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("write the plan: %w", err)
+	}
+	return nil
+}
+
+type writeLine func(name, format string, args ...any)
+
+func (p *Plan) writeSnapshot(line writeLine) {
+	s := p.Snapshot
+	line("cluster", "%s", p.Cluster)
+	line("snapshot", "%s", s.ID)
+	line("from", "%s (%s)", p.Source.Name, p.Source.Location)
+	for _, o := range p.Fallbacks {
+		line("or from", "%s (%s)", o.Name, o.Location)
+	}
+	line("taken", "%s, %s ago, from member %s", s.CapturedAt.Format(time.RFC3339), elapsed(s.AgeSeconds), s.Member)
+	line("timeline", "%s", s.Timeline)
+	line("etcd", "%s, storage version %s", s.EtcdVersion, cmp.Or(s.StorageVersion, "none"))
+	if s.CompactRevision == snapshot.NeverCompacted {
+		line("revision", "%d, never compacted", s.Revision)
+	} else {
+		line("revision", "%d, compacted up to %d", s.Revision, s.CompactRevision)
+	}
+	line("keys", "%d", s.Keys)
+	line("size", "%s, to download %s", disk.Size(s.DBSize), disk.Size(s.ObjectSize))
+	if p.Signature.State == SignatureVerified {
+		line("signed by", "%s (%s)", p.Signature.Principal, p.Signature.Fingerprint)
+	} else {
+		line("signed by", "not checked")
+	}
+}
+
+// elapsed writes seconds as the two largest units that matter.
+func elapsed(seconds int64) string {
+	d := time.Duration(max(seconds, 0)) * time.Second
+	day := 24 * time.Hour
+	switch {
+	case d >= day:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+func (p *Plan) writeDestination(line writeLine) {
+	d := p.Destination
+	if d.Output != "" {
+		line("to file", "%s", d.Output)
+	} else {
+		line("to data dir", "%s", d.DataDir)
+		if d.WALDir != "" {
+			line("wal dir", "%s", d.WALDir)
+		}
+		line("member", "--name %s --initial-advertise-peer-urls %s", d.Name, strings.Join(d.PeerURLs, ","))
+		line("of", "--initial-cluster %s --initial-cluster-token %s", d.InitialCluster, d.InitialClusterToken)
+	}
+	for _, s := range p.Space {
+		line("space", "%s in %s, %s free", disk.Size(s.Needed), s.Path, disk.Size(s.Free))
+	}
+	if p.EstimatedSeconds == nil {
+		line("time", "unknown: no restore was measured")
+	} else {
+		line("time", "about %s", elapsed(int64(*p.EstimatedSeconds)))
+	}
+}
+
+func (p *Plan) writeChanges(line writeLine) {
+	c := p.Changes
+	switch {
+	case c.BumpBy == nil:
+		line("revisions", "moved forward by %d and marked compacted if the store holds Kubernetes objects, else kept", int64(kubernetesBump))
+	case *c.BumpBy == 0:
+		line("revisions", "kept")
+	default:
+		line("revisions", "moved forward by %d and marked compacted", *c.BumpBy)
+	}
+	if len(c.ClearAlarms) > 0 {
+		line("alarms", "cleared: %s", strings.Join(c.ClearAlarms, ", "))
+	}
+	line("leases", "kept; one that a key names and that has no record is added with %s to live", elapsed(c.LeaseTTLSeconds))
+	if c.ForEtcd != "" {
+		line("versions", "set for etcd %s", c.ForEtcd)
+	}
+}
+
+func (p *Plan) writeLoss(line writeLine) {
+	if len(p.Newer) == 0 {
+		line("lost", "what was written after revision %d; there is no newer restore point", p.Snapshot.Revision)
+		return
+	}
+	line("lost", "what was written after revision %d; newer restore points are:", p.Snapshot.Revision)
+	for _, n := range p.Newer {
+		line("", "%s (%s)", n.ID, n.State)
+	}
+}

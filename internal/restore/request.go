@@ -1,0 +1,129 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/drd-project/drd/internal/hint"
+)
+
+const (
+	defaultName     = "default"               // etcd's --name
+	defaultPeerURL  = "http://localhost:2380" // etcd's --initial-advertise-peer-urls
+	defaultToken    = "etcd-cluster"          // etcd's --initial-cluster-token
+	defaultLeaseTTL = time.Hour
+)
+
+// Request says what to restore and where to. Exactly one of Output and DataDir is set.
+type Request struct {
+	// ID names the snapshot, or is a unique prefix of its name; "" is the newest one.
+	ID string
+
+	// Output is the file to write: a standard etcd snapshot with its SHA-256 trailer.
+	Output string
+	// DataDir is the etcd data directory to make. It must not exist, or be empty.
+	DataDir string
+	// WALDir is a separate WAL directory (etcd's --wal-dir); "" keeps the WAL in DataDir.
+	WALDir string
+
+	// Name, InitialCluster, InitialClusterToken and PeerURLs are the flags that the restored member
+	// will be started with, with etcd's own defaults. They apply to DataDir only. An empty
+	// InitialCluster is this member alone, as it is for etcd.
+	Name                string
+	InitialCluster      string
+	InitialClusterToken string
+	PeerURLs            []string
+
+	// Bump is how far the revision is moved forward. Its zero value decides by what the store holds.
+	Bump Bump
+	// ForEtcd is the minor version of the servers that will run the result: "3.4", "3.5", "3.6" or
+	// "3.7". "" leaves the storage version as it is, which suits any server not older than the source.
+	ForEtcd string
+	// InsecureSkipSignature restores a snapshot whose manifest nobody known has signed.
+	InsecureSkipSignature bool
+	// LeaseTTL is given to leases that live keys name but that have no record; default one hour.
+	LeaseTTL time.Duration
+
+	// Scratch is the directory in which the working directory is made. It must be on the file
+	// system of the destination, so that the last step is a rename; default: beside the destination. A separate
+	// WAL is always made beside its own.
+	Scratch string
+}
+
+// RequestError is what is wrong with a Request in itself, whatever the repository holds.
+type RequestError struct{ err error }
+
+func (e *RequestError) Error() string { return e.err.Error() }
+func (e *RequestError) Unwrap() error { return e.err }
+
+// normalize returns the request with defaults filled in and absolute paths, or what is wrong with it.
+func (r Request) normalize() (Request, error) {
+	if err := r.checkModes(); err != nil {
+		return r, err
+	}
+	for _, path := range []*string{&r.Output, &r.DataDir, &r.WALDir, &r.Scratch} {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return r, fmt.Errorf("resolve path %q: %w", *path, err)
+		}
+		*path = abs
+	}
+	if r.LeaseTTL == 0 {
+		r.LeaseTTL = defaultLeaseTTL
+	}
+	if r.DataDir == "" {
+		return r, nil
+	}
+	r.fillMember()
+	if nested(r.DataDir, r.WALDir) || nested(r.WALDir, r.DataDir) {
+		return r, fmt.Errorf("wal directory %s and data directory %s contain each other", r.WALDir, r.DataDir)
+	}
+	return r, checkMember(r)
+}
+
+func (r Request) checkModes() error {
+	switch {
+	case r.Output == "" && r.DataDir == "":
+		return hint.New(errors.New("no destination given"), "give a file (--output) or a data directory (--data-dir)")
+	case r.Output != "" && r.DataDir != "":
+		return errors.New("an output file and a data directory exclude each other")
+	case r.Output != "" && r.WALDir != "":
+		return errors.New("a wal directory needs a data directory")
+	case r.LeaseTTL < 0 || r.LeaseTTL%time.Second != 0:
+		return fmt.Errorf("lease ttl %s is not a whole, positive number of seconds", r.LeaseTTL)
+	case r.ForEtcd != "" && !slices.Contains(serverVersions, r.ForEtcd):
+		return fmt.Errorf("unknown etcd version %q: known are %s", r.ForEtcd, strings.Join(serverVersions, ", "))
+	}
+	return nil
+}
+
+func (r *Request) fillMember() {
+	if r.Name == "" {
+		r.Name = defaultName
+	}
+	if len(r.PeerURLs) == 0 {
+		r.PeerURLs = []string{defaultPeerURL}
+	}
+	if r.InitialCluster == "" {
+		r.InitialCluster = r.Name + "=" + strings.Join(r.PeerURLs, ","+r.Name+"=")
+	}
+	if r.InitialClusterToken == "" {
+		r.InitialClusterToken = defaultToken
+	}
+}
+
+// nested reports whether inner is outer or lies in it. Empty paths lie nowhere.
+func nested(inner, outer string) bool {
+	if inner == "" || outer == "" {
+		return false
+	}
+	rel, err := filepath.Rel(outer, inner)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}

@@ -1,0 +1,191 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/snapshot"
+	"github.com/drd-project/drd/internal/storage"
+)
+
+// Run carries out a plan. Nothing exists under the final name before everything was checked. On an
+// error, or when ctx ends, the working directories are removed and nothing else has changed.
+//
+// ids open the object; insp starts the child process that inspects the store; progress may be nil. A target
+// that cannot deliver the snapshot is skipped for the next one that holds it. An error wraps
+// seal.ErrNoIdentity when no identity opens it.
+func Run(ctx context.Context, plan *Plan, ids []age.Identity, insp snapshot.Inspector, progress Progress) (*Result, error) {
+	if progress == nil {
+		progress = silent{}
+	}
+	if len(plan.candidates) == 0 {
+		return nil, errors.New("the plan names no source: MakePlan did not make it")
+	}
+	dest, err := checkDestination(plan.request)
+	if err != nil {
+		return nil, err
+	}
+	ws, err := newWorkspace(dest)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{plan: plan, request: plan.request, dest: dest, ws: ws, insp: insp, progress: progress}
+	begin := time.Now()
+	err = r.all(ctx, ids)
+	cleanup := ws.remove()
+	if err != nil {
+		return nil, errors.Join(err, cleanup)
+	}
+	if cleanup != nil {
+		r.notice("the restore is done, but: %v", cleanup)
+	}
+	r.result.Seconds = time.Since(begin).Seconds()
+	return &r.result, nil
+}
+
+// run is one restore under way.
+type run struct {
+	plan     *Plan
+	request  Request
+	dest     destination
+	ws       *workspace
+	insp     snapshot.Inspector
+	progress Progress
+
+	manifest *repo.Manifest
+	trailer  []byte         // SHA-256 of the store as it was fetched
+	facts    snapshot.Facts // of the store as it was fetched
+	edits    edits
+	result   Result
+}
+
+func (r *run) all(ctx context.Context, ids []age.Identity) error {
+	r.manifest = r.plan.candidates[0].entry.Manifest
+	r.result = Result{
+		ID: r.manifest.ID, WALDir: r.dest.walDir, SnapshotRevision: r.manifest.Revision,
+		AlarmsCleared: []string{}, ObjectBytes: r.manifest.Object.Size, Notices: []string{},
+	}
+	steps := []func() error{
+		func() error { return r.fetch(ctx, ids) },
+		func() error { return r.check(ctx) },
+		func() error { return r.edit(ctx) },
+	}
+	if r.dest.output != "" {
+		steps = append(steps, func() error { return r.finishFile(ctx) })
+	} else {
+		steps = append(steps, func() error { return r.finishDataDir(ctx) })
+	}
+	for _, step := range steps {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step runs f as a named step and notes its time.
+func (r *run) step(name string, total int64, f func() error) error {
+	r.progress.Step(name, total)
+	begin := time.Now()
+	err := f()
+	r.result.Steps = append(r.result.Steps, StepTime{Name: name, Seconds: time.Since(begin).Seconds()})
+	return err
+}
+
+func (r *run) notice(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.result.Notices = append(r.result.Notices, text)
+	r.progress.Notice(text)
+}
+
+// fetch tries one target after the other until one delivers.
+func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
+	var failed []error
+	for i, c := range r.plan.candidates {
+		err := r.step(StepFetch, r.manifest.Plain.Size, func() error {
+			var err error
+			r.trailer, err = fetch(ctx, c.source.Repo, r.manifest, ids, r.ws.path(scratchDB), r.progress.Add)
+			return err
+		})
+		if err == nil {
+			r.result.Source = c.origin()
+			return nil
+		}
+		failed = append(failed, fmt.Errorf("fetch from %s: %w", c.source.Name, err))
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !curable(err) {
+			break
+		}
+		if i+1 < len(r.plan.candidates) {
+			r.notice("%v; going on with %s", failed[i], r.plan.candidates[i+1].source.Name)
+			if err := os.Remove(r.ws.path(scratchDB)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("remove the incomplete store: %w", err)
+			}
+		}
+	}
+	err := errors.Join(failed...)
+	if errors.Is(err, seal.ErrDamaged) || errors.Is(err, storage.ErrNotExist) {
+		err = hint.New(err, "run `drd list` and choose another target or another snapshot")
+	}
+	return err
+}
+
+// curable reports whether another copy of the object may do better.
+func curable(err error) bool {
+	var here localError
+	return !errors.As(err, &here) && !errors.Is(err, seal.ErrNoIdentity)
+}
+
+// check proves that the store is sound and the one that the manifest describes.
+func (r *run) check(ctx context.Context) error {
+	return r.step(StepCheck, r.manifest.DBSize, func() error {
+		var err error
+		r.facts, err = r.insp.Inspect(ctx, r.ws.path(scratchDB), nil)
+		if err != nil {
+			return fmt.Errorf("check snapshot %s: %w", r.manifest.ID, err)
+		}
+		r.result.Facts = r.facts
+		return compareFacts(r.manifest, r.facts)
+	})
+}
+
+func (r *run) edit(ctx context.Context) error {
+	var err error
+	if r.edits, err = planEdits(r.facts, r.request); err != nil {
+		return err
+	}
+	r.result.Bumped = r.edits.bump
+	r.result.LeasesAdded = len(r.edits.leases)
+	r.result.AlarmsCleared = append(r.result.AlarmsCleared, r.facts.Alarms...)
+	if r.edits.none() {
+		return nil
+	}
+	return r.step(StepEdit, 0, func() error { return applyEdits(r.ws.path(scratchDB), r.edits) })
+}
+
+func applyEdits(path string, e edits) error {
+	db, err := openStore(path)
+	if err != nil {
+		return err
+	}
+	if err := e.apply(db); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	if err := db.Close(); err != nil {
+		return fmt.Errorf("close the edited store: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal"
+)
+
+// look is what one source answered.
+type look struct {
+	source Source
+	cat    *repo.Catalogue
+	err    error
+}
+
+// candidate is the snapshot in one source.
+type candidate struct {
+	source Source
+	entry  *repo.Entry
+}
+
+func (c candidate) origin() Origin {
+	return Origin{Name: c.source.Name, Location: c.source.Repo.Bucket().Location()}
+}
+
+// finding is the snapshot, everywhere it was found, and everything else that was seen on the way.
+type finding struct {
+	candidates []candidate // in order of the sources, at least one, all with the same manifest
+	all        *repo.Catalogue
+	warnings   []string
+}
+
+// search looks into every source at the same time and chooses over all of them: the newest snapshot may be in the
+// second one only.
+func search(ctx context.Context, sources []Source, trust *seal.Trust, req Request, now time.Time) (*finding, error) {
+	looks := lookInto(ctx, sources, trust)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	var failed []error
+	var warnings []string
+	for _, l := range looks {
+		if l.err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", l.source.Name, l.err))
+			warnings = append(warnings, fmt.Sprintf("%s could not be read, what it holds is not known: %v", l.source.Name, l.err))
+		}
+	}
+	if len(failed) == len(looks) {
+		return nil, errors.Join(append(failed, errNoSource(looks))...)
+	}
+	f := &finding{all: merge(looks, req.InsecureSkipSignature), warnings: warnings}
+	chosen, err := choose(f.all, req, now)
+	if err != nil {
+		return nil, explain(ctx, err, looks, failed)
+	}
+	f.locate(looks, chosen, req)
+	f.warnAboutOthers(chosen, now)
+	return f, nil
+}
+
+func errNoSource(looks []look) error {
+	if len(looks) == 0 {
+		return errors.New("no target to restore from is given")
+	}
+	return nil
+}
+
+func lookInto(ctx context.Context, sources []Source, trust *seal.Trust) []look {
+	looks := make([]look, len(sources))
+	var wg sync.WaitGroup
+	for i, s := range sources {
+		wg.Go(func() {
+			cat, err := s.Repo.Catalogue(ctx, trust)
+			looks[i] = look{source: s, cat: cat, err: err}
+		})
+	}
+	wg.Wait()
+	return looks
+}
+
+// merge makes one catalogue of all. Of several entries with one ID it keeps the first that can be
+// restored, or the first.
+func merge(looks []look, insecure bool) *repo.Catalogue {
+	all := &repo.Catalogue{}
+	var locations []string
+	at := make(map[repo.ID]int)
+	for _, l := range looks {
+		if l.err != nil {
+			continue
+		}
+		all.Cluster = l.cat.Cluster
+		locations = append(locations, l.cat.Location)
+		for _, e := range l.cat.Entries {
+			i, known := at[e.ID]
+			switch {
+			case !known:
+				at[e.ID] = len(all.Entries)
+				all.Entries = append(all.Entries, e)
+			case !all.Entries[i].Restorable(insecure) && e.Restorable(insecure):
+				all.Entries[i] = e
+			}
+		}
+	}
+	all.Location = strings.Join(locations, " and ")
+	slices.SortFunc(all.Entries, func(a, b repo.Entry) int { return a.ID.Compare(b.ID) })
+	return all
+}
+
+func choose(all *repo.Catalogue, req Request, now time.Time) (*repo.Entry, error) {
+	if req.ID == "" {
+		return all.Latest(now, req.InsecureSkipSignature)
+	}
+	e, err := all.Find(req.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !e.Restorable(req.InsecureSkipSignature) {
+		err := fmt.Errorf("snapshot %s cannot be restored: it is %s: %w", e.ID, e.State, e.Problem)
+		return nil, hint.New(err, "run `drd list` to see which can")
+	}
+	return e, nil
+}
+
+// explain adds to "nothing found" what the reader would ask next: which target was not asked, or
+// which clusters there are. While a target could not be read, nothing is certain, so repo.ErrNothing
+// is not wrapped then.
+func explain(ctx context.Context, err error, looks []look, failed []error) error {
+	if len(failed) > 0 {
+		unsure := fmt.Errorf("%v; other targets could not be read: %w", err, errors.Join(failed...)) //nolint:errorlint // on purpose, see above
+		for _, h := range slices.Backward(hint.Of(err)) {
+			unsure = hint.New(unsure, "%s", h)
+		}
+		return unsure
+	}
+	for _, l := range looks {
+		if len(l.cat.Entries) > 0 {
+			return err
+		}
+	}
+	for _, l := range looks {
+		// Without the names the error stands as it is: a failure to list them adds nothing.
+		if names, listErr := repo.Clusters(ctx, l.source.Repo.Bucket()); listErr == nil && len(names) > 0 {
+			return hint.New(err, "%s holds these clusters: %s", l.source.Name, strings.Join(names, ", "))
+		}
+	}
+	return err
+}
+
+// locate finds every source that holds the chosen snapshot with the very same manifest.
+func (f *finding) locate(looks []look, chosen *repo.Entry, req Request) {
+	for _, l := range looks {
+		if l.err != nil {
+			continue
+		}
+		for i := range l.cat.Entries {
+			e := &l.cat.Entries[i]
+			if e.ID != chosen.ID {
+				continue
+			}
+			if e.Digest == chosen.Digest && e.Restorable(req.InsecureSkipSignature) {
+				f.candidates = append(f.candidates, candidate{source: l.source, entry: e})
+				continue
+			}
+			f.warnings = append(f.warnings, fmt.Sprintf("%s: its copy of %s is not used: %s", l.source.Name, e.ID, condition(e)))
+		}
+	}
+}
+
+func condition(e *repo.Entry) string {
+	if e.Problem == nil {
+		return "it has another manifest"
+	}
+	return fmt.Sprintf("%s: %v", e.State, e.Problem)
+}
+
+// maxWarned bounds how many other snapshots are named in warnings.
+const maxWarned = 10
+
+// warnAboutOthers names snapshots that somebody should look after.
+func (f *finding) warnAboutOthers(chosen *repo.Entry, now time.Time) {
+	for _, e := range f.all.Future(now) {
+		f.warnings = append(f.warnings, fmt.Sprintf("%s is dated in the future: the clock of its node, or of this machine, is wrong", e.ID))
+	}
+	var named, more int
+	for i := range f.all.Entries {
+		e := &f.all.Entries[i]
+		if e.Problem == nil || e.ID == chosen.ID {
+			continue
+		}
+		if named == maxWarned {
+			more++
+			continue
+		}
+		named++
+		f.warnings = append(f.warnings, fmt.Sprintf("%s is %s: %v", e.ID, e.State, e.Problem))
+	}
+	if more > 0 {
+		f.warnings = append(f.warnings, fmt.Sprintf("%d more snapshots have problems: run `drd list`", more))
+	}
+}
