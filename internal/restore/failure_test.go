@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -133,7 +134,7 @@ func TestManifestLies(t *testing.T) {
 			m.CompactRevision--
 			m.HashKV.CompactRevision--
 		},
-		"sha-256 of the store": func(m *repo.Manifest) { m.Plain.SHA256 = strings.Repeat("0", 64) },
+		"its trailer says": func(m *repo.Manifest) { m.Plain.SHA256 = strings.Repeat("0", 64) },
 		"the manifest says": func(m *repo.Manifest) {
 			m.DBSize += 4096
 			m.Plain.Size += 4096
@@ -152,6 +153,31 @@ func TestManifestLies(t *testing.T) {
 		}
 		wantOnly(t, home)
 	}
+}
+
+// TestUnsignedIsHashed: where nobody trusted vouches for the manifest, the plaintext itself must fit its trailer.
+func TestUnsignedIsHashed(t *testing.T) {
+	c := capture(t, "3.7", "app/")
+	content, err := os.ReadFile(c.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)-33] ^= 1 // the last byte of the store: of a free page, which no other check looks at
+	file := filepath.Join(t.TempDir(), "changed.db")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k, target := newKeys(t), newTarget(t)
+	trailer := func(m *repo.Manifest) { m.Plain.SHA256 = hex.EncodeToString(content[len(content)-32:]) }
+	publish(t, k, file, c.Facts, captureTime, trailer, target)
+	home := t.TempDir()
+	req := restore.Request{Output: filepath.Join(home, "f"), InsecureSkipSignature: true}
+	k.trust = nil
+	_, err = tryRestore(t, k, req, nil, target)
+	if err == nil || !strings.Contains(err.Error(), "sha-256 of the store") {
+		t.Errorf("got %v", err)
+	}
+	wantOnly(t, home)
 }
 
 // TestDamagedStore: a store whose structure is broken behind an intact trailer is found by the inspection.

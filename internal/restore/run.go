@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"filippo.io/age"
@@ -115,7 +116,7 @@ func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
 	for i, c := range r.plan.candidates {
 		err := r.step(StepFetch, r.manifest.Plain.Size, func() error {
 			var err error
-			r.trailer, err = fetch(ctx, c.source.Repo, r.manifest, ids, r.ws.path(scratchDB), r.progress.Add)
+			r.trailer, err = fetch(ctx, c.source.Repo, r.manifest, ids, r.ws.path(scratchDB), r.plan.Signature.State == SignatureVerified, r.progress.Add)
 			return err
 		})
 		if err == nil {
@@ -153,6 +154,7 @@ func curable(err error) bool {
 func (r *run) check(ctx context.Context) error {
 	return r.step(StepCheck, r.manifest.DBSize, func() error {
 		var err error
+		debug.FreeOSMemory() // of the download: the inspecting child needs its own
 		r.facts, err = r.insp.Inspect(ctx, r.ws.path(scratchDB), nil)
 		if err != nil {
 			return fmt.Errorf("check snapshot %s: %w", r.manifest.ID, err)
