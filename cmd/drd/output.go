@@ -25,6 +25,20 @@ func (a *app) writeJSON(v any) error {
 	return nil
 }
 
+// checkedWriter remembers the first failure, so that a result which nobody could read is not called a success.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if err != nil && c.err == nil {
+		c.err = fmt.Errorf("write the result: %w", err)
+	}
+	return n, err
+}
+
 // logger writes to standard error. Without --verbose only what a person must know is written.
 func (a *app) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: a.level(slog.LevelWarn)}))

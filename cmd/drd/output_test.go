@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,3 +68,18 @@ func TestAgo(t *testing.T) {
 		}
 	}
 }
+
+// TestLostOutput: a full disk behind standard output is a failure, also where the text is written piece by piece.
+func TestLostOutput(t *testing.T) {
+	for _, args := range [][]string{{"version"}, {"version", "--json"}, {"--help"}, {"keygen", "--dir", t.TempDir()}} {
+		var stderr bytes.Buffer
+		code := run(args, strings.NewReader(""), fullDisk{}, &stderr)
+		if code != exitFailed || !strings.Contains(stderr.String(), "disk full") {
+			t.Errorf("drd %s: exit code %d, it says %q", args, code, &stderr)
+		}
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("disk full") }

@@ -75,8 +75,6 @@ func newRestore(a *app) *cobra.Command {
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show the plan and stop")
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 	fl.BoolVar(&f.json, "json", false, "write JSON: the plan with --dry-run, else the result")
-	c.MarkFlagsMutuallyExclusive("latest", "id")
-	c.MarkFlagsMutuallyExclusive("identity", "file-key")
 	return c
 }
 
@@ -133,11 +131,23 @@ func (f *restoreFlags) complete() error {
 	if f.peerURLs != "" {
 		f.request.PeerURLs = strings.Split(f.peerURLs, ",")
 	}
-	if (f.request.Output == "") == (f.request.DataDir == "") {
-		return usageError{hint.New(errors.New("give one destination"), "--output FILE for a snapshot file, or --data-dir DIR for a data directory")}
+	if err := f.contradiction(); err != nil {
+		return usageError{err}
 	}
-	if !f.dryRun && len(f.identities) == 0 && f.fileKey == "" {
-		return usageError{hint.New(errors.New("no key to open the snapshot with"), "--identity FILE names the identity that it was sealed for")}
+	return nil
+}
+
+// contradiction is what cannot be meant by these flags together.
+func (f *restoreFlags) contradiction() error {
+	switch {
+	case f.latest && f.request.ID != "":
+		return errors.New("--latest and --id exclude each other")
+	case len(f.identities) > 0 && f.fileKey != "":
+		return errors.New("--identity and --file-key exclude each other")
+	case (f.request.Output == "") == (f.request.DataDir == ""):
+		return hint.New(errors.New("give one destination"), "--output FILE for a snapshot file, or --data-dir DIR for a data directory")
+	case !f.dryRun && len(f.identities) == 0 && f.fileKey == "":
+		return hint.New(errors.New("no key to open the snapshot with"), "--identity FILE names the identity that it was sealed for")
 	}
 	return nil
 }

@@ -88,6 +88,9 @@ func (a *app) writeSnapshot(r *backup.Result, asJSON bool) error {
 	for _, o := range r.Outcomes {
 		fmt.Fprintf(a.out, "target     %s: %s\n", o.Target, outcome(o))
 	}
+	if r.Spooled != "" {
+		fmt.Fprintf(a.out, "kept       on this host only (%s)\n", r.Spooled)
+	}
 	if snapshot.Diverged(m.Compared) {
 		fmt.Fprintln(a.err, "drd: warning: the members' data differ; keep this snapshot and see the etcd documentation on data corruption")
 	}
