@@ -40,6 +40,7 @@ type Received struct {
 type receiver struct {
 	stall    time.Duration
 	progress func(done, total int64) // may be nil
+	stream   context.Context         // of the stream; only to tell why it ended
 	total    int64                   // bytes announced by the first message, without the trailer
 	received Received
 }
@@ -57,6 +58,7 @@ type block struct {
 func (r *receiver) receive(ctx context.Context, cancel context.CancelCauseFunc, stream etcd.Stream, writers ...io.Writer) (Received, error) {
 	sum := &trailerHash{body: sha256.New()}
 	writers = append(writers, sum)
+	r.stream = ctx
 	g, ctx := errgroup.WithContext(ctx)
 	// A writer that fails must end the stream too: fill may be waiting in Recv.
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
@@ -110,7 +112,7 @@ func (r *receiver) fill(ctx context.Context, cancel context.CancelCauseFunc, str
 			return send(ctx, b, queues)
 		}
 		if err != nil {
-			return cause(ctx, err)
+			return cause(r.stream, err)
 		}
 		if r.received.Size == 0 {
 			r.total = int64(chunk.Remaining) + int64(len(chunk.Blob))

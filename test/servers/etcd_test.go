@@ -103,8 +103,19 @@ func TestEtcdCluster(t *testing.T) {
 	put(t, members[0].Client(t), "key", "value")
 	expect(t, members[2].Client(t), "key", "value")
 
-	members[1].Kill()
-	put(t, members[2].Client(t), "key", "other")
+	members[1].Kill() // it may have been the leader: the others need a moment to elect one
+	client := members[2].Client(t)
+	for try := 0; ; try++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := client.Put(ctx, "key", "other")
+		cancel()
+		if err == nil {
+			break
+		}
+		if try == 10 {
+			t.Fatalf("put with a member dead: %v", err)
+		}
+	}
 	members[1].Start()
 	expect(t, members[1].Client(t), "key", "other")
 }

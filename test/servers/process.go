@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -165,8 +166,35 @@ func (p *process) Kill() {
 	<-p.exited
 }
 
-// Pause freezes the server (SIGSTOP): its connections stay open and nothing answers.
-func (p *process) Pause() { p.signal(syscall.SIGSTOP) }
+// Pause freezes the server (SIGSTOP): its connections stay open and nothing answers. It returns when that is so.
+func (p *process) Pause() {
+	p.signal(syscall.SIGSTOP)
+	for range 1000 {
+		if p.stopped() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	p.tb.Errorf("%s did not stop", p.name)
+}
+
+// stopped reports whether every thread of the server is stopped (proc(5), state T).
+func (p *process) stopped() bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
+	if err != nil || len(threads) == 0 {
+		return false
+	}
+	for _, t := range threads {
+		stat, err := os.ReadFile(t)
+		if err != nil {
+			return false
+		}
+		if i := bytes.LastIndexByte(stat, ')'); i < 0 || !bytes.HasPrefix(stat[i:], []byte(") T")) {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume ends a Pause.
 func (p *process) Resume() { p.signal(syscall.SIGCONT) }
