@@ -15,14 +15,11 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
 )
-
-// writeBehind is how many bytes are written before the kernel is told to start moving them to the disk: the final
-// sync then finds little left to do.
-const writeBehind = 8 << 20
 
 // localError is a failure of this machine, which another copy of the object would not cure.
 type localError struct{ error }
@@ -105,9 +102,10 @@ func openAndCopy(format seal.Format, ahead *readAhead, ids []age.Identity, fan *
 // storeFile receives a plain snapshot: the store goes to the file, the trailer is kept.
 type storeFile struct {
 	file    *os.File
-	size    int64     // bytes of the store, without the trailer
-	written int64     // bytes received by write, trailer included
-	hashed  int64     // bytes received by hash
+	size    int64 // bytes of the store, without the trailer
+	written int64 // bytes received by write, trailer included
+	hashed  int64 // bytes received by hash
+	behind  disk.Writeback
 	sum     hash.Hash // nil: the plaintext is not hashed
 	trailer []byte
 }
@@ -130,7 +128,7 @@ func newStoreFile(path string, size int64, hashed bool) (*storeFile, error) {
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, local("reserve room for the store", errors.Join(err, f.Close()))
 	}
-	s := &storeFile{file: f, size: size}
+	s := &storeFile{file: f, size: size, behind: disk.Writeback{File: f}}
 	if hashed {
 		s.sum = sha256.New()
 	}
@@ -152,15 +150,11 @@ func (s *storeFile) write(data []byte) error {
 	}
 	rest := data[len(body):]
 	s.trailer = append(s.trailer, rest[:clampLen(int64(sha256.Size-len(s.trailer)), len(rest))]...)
-	before := s.written / writeBehind
 	s.written += int64(len(data))
 	if s.written > s.size+sha256.Size {
 		return fmt.Errorf("the plaintext is longer than the %d bytes that the manifest says", s.size+sha256.Size)
 	}
-	if after := s.written / writeBehind; after > before {
-		// Advice only: the sync at the end is what counts, so a file system without it costs time and nothing else.
-		_ = unix.SyncFileRange(int(s.file.Fd()), before*writeBehind, (after-before)*writeBehind, unix.SYNC_FILE_RANGE_WRITE)
-	}
+	s.behind.Advance(min(s.written, s.size))
 	return nil
 }
 

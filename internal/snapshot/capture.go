@@ -102,7 +102,7 @@ func (t *Taken) stream(ctx context.Context, member Member, cfg Config) (err erro
 	t.Sealed.Path = object.Name()
 
 	format := seal.Default()
-	count := &countingHash{w: object, sum: sha256.New()}
+	count := &countingHash{w: object, sum: sha256.New(), behind: disk.Writeback{File: object}}
 	sealer, err := format.Seal(count, cfg.Recipients)
 	if err != nil {
 		return err
@@ -185,16 +185,19 @@ func (t *Taken) Close() error {
 	return errors.Join(errs...)
 }
 
-// countingHash hashes and counts what it passes on.
+// countingHash hashes and counts what it passes on to a file, which the disk begins to receive at once: the sync that
+// ends the capture must not wait for hundreds of megabytes.
 type countingHash struct {
-	w   io.Writer
-	sum hash.Hash
-	n   int64
+	w      io.Writer
+	sum    hash.Hash
+	n      int64
+	behind disk.Writeback
 }
 
 func (c *countingHash) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.sum.Write(p[:n])
 	c.n += int64(n)
+	c.behind.Advance(c.n)
 	return n, err
 }
