@@ -25,12 +25,29 @@ import (
 type login struct {
 	username, password string
 
+	// visiting: for another member than the configured one. It shows the token and never the password: where that
+	// member is, only the cluster says.
+	visiting bool
+
 	turn  chan struct{} // holds one value while somebody logs in or looks at token
 	token string
 }
 
 func newLogin(username, password string) *login {
 	return &login{username: username, password: password, turn: make(chan struct{}, 1)}
+}
+
+// visit returns what another member is shown.
+func (l *login) visit(ctx context.Context) (*login, error) {
+	v := &login{username: l.username, visiting: true, turn: make(chan struct{}, 1)}
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	v.token = l.token
+	return v, nil
 }
 
 // get returns the token, after logging in when there is none but refused. Without a user, or on a
@@ -45,7 +62,7 @@ func (l *login) get(ctx context.Context, conn *grpc.ClientConn, refused string) 
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	if l.token != "" && l.token != refused {
+	if l.visiting || (l.token != "" && l.token != refused) {
 		return l.token, nil
 	}
 	r, err := pb.NewAuthClient(conn).Authenticate(ctx, &pb.AuthenticateRequest{Name: l.username, Password: l.password})
@@ -69,7 +86,7 @@ func (l *login) unary(ctx context.Context, method string, req, reply any, conn *
 		return err
 	}
 	err = invoke(withToken(ctx, token), method, req, reply, conn, opts...)
-	if l.username == "" || !tokenRefused(err) {
+	if l.username == "" || l.visiting || !tokenRefused(err) {
 		return err
 	}
 	if token, err = l.get(ctx, conn, token); err != nil {

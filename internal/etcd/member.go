@@ -87,7 +87,8 @@ func (c *Client) Members(ctx context.Context) ([]Member, error) {
 }
 
 // HashKV asks a member for the hash of its key space at rev; 0 is its newest revision. endpoint ""
-// is the client's own member; another one is dialled for this call alone.
+// is the client's own member; another one is dialled for this call alone, and not without TLS where the
+// client's own endpoint has it.
 //
 // At the last compaction revision etcd answers from a cache; at any other it scans its store, about
 // half a second for each GiB, and other requests wait for that. It needs the root role where etcd
@@ -97,12 +98,29 @@ func (c *Client) HashKV(ctx context.Context, endpoint string, rev int64) (Hash, 
 	if endpoint == "" || endpoint == c.url {
 		return c.hashKV(ctx, rev)
 	}
-	other, err := dial(ctx, c.cfg, c.login, endpoint)
+	other, err := c.visit(ctx, endpoint)
 	if err != nil {
 		return Hash{}, fmt.Errorf("hash of revision %d: %w", rev, err)
 	}
 	defer func() { _ = other.Close() }() // nothing was written that closing could lose
 	return other.hashKV(ctx, rev)
+}
+
+// visit dials another member at a URL that the cluster told. It gets the token of this client and never its
+// password, and nothing at all without TLS where this client uses it.
+func (c *Client) visit(ctx context.Context, url string) (*Client, error) {
+	ep, err := parseEndpoint(url)
+	if err != nil {
+		return nil, err
+	}
+	if c.endpoint.tls && !ep.tls {
+		return nil, fmt.Errorf("%w: the member advertises %s, without TLS: it is not asked", ErrTLS, url)
+	}
+	guest, err := c.login.visit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return dial(ctx, c.cfg, guest, url)
 }
 
 func (c *Client) hashKV(ctx context.Context, rev int64) (Hash, error) {

@@ -257,6 +257,42 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// rude is a member whose answers cannot be signed as they are.
+type rude struct{ text string }
+
+func (r rude) HashKV(context.Context, string, int64) (etcd.Hash, error) {
+	return etcd.Hash{}, errors.New(r.text)
+}
+
+// TestCompareSurvivesRudePeers: what a peer says, a manifest can hold.
+func TestCompareSurvivesRudePeers(t *testing.T) {
+	server := servers.StartEtcd(t, servers.EtcdConfig{})
+	cfg, _ := captureConfig(t)
+	taken, err := snapshot.Take(t.Context(), connect(t, server), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	facts, err := taken.Inspect(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := []etcd.Member{{ID: 1, Name: "a\x1b[2K", ClientURLs: []string{"http://127.0.0.1:1/\x07"}}}
+	for _, text := range []string{"", "member says\tno", "\x1b]0;owned\x07", "a\u202eb", "\xff\xfe", strings.Repeat("ü", 1<<20), "two\nlines"} {
+		m := taken.Describe(facts, snapshot.Context{
+			Cluster: "c", MemberName: members[0].Name, Timeline: strings.Repeat("a", 16),
+			Compared:   taken.Compare(t.Context(), rude{text}, members, facts, 1<<30),
+			Recipients: cfg.Recipients.Fingerprints(), Build: repo.Build{Version: "test"},
+		})
+		if err := m.Validate(); err != nil {
+			t.Errorf("%.20q: %v", text, err)
+		}
+		if c := m.Compared[0]; c.Result != repo.ResultNotCompared || c.Reason == "" || len(c.Reason) > 300 {
+			t.Errorf("%.20q: %+v", text, c)
+		}
+	}
+}
+
 // TestCompareMembers: the hashes of the last compaction of a cluster's members are compared with each other.
 func TestCompareMembers(t *testing.T) {
 	cluster := servers.StartEtcdCluster(t, "3.7", 3)

@@ -1,12 +1,14 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/repo"
@@ -73,11 +75,11 @@ func ask(ctx context.Context, from Hasher, m etcd.Member, revision int64) answer
 
 func (a answer) comparison() repo.Comparison {
 	c := repo.Comparison{
-		Member: etcd.FormatID(a.member.ID), Endpoint: a.endpoint,
+		Member: etcd.FormatID(a.member.ID), Endpoint: clean(a.endpoint),
 		Hash: a.hash.Value, Revision: a.hash.Revision, CompactRevision: a.hash.CompactRevision,
 	}
 	if a.err != nil {
-		c.Result, c.Reason = repo.ResultNotCompared, firstLine(a.err)
+		c.Result, c.Reason = repo.ResultNotCompared, reason(a.err)
 	}
 	return c
 }
@@ -106,7 +108,7 @@ func (t *Taken) judge(ctx context.Context, c *repo.Comparison, f Facts) {
 	case c.CompactRevision > f.CompactRevision:
 		later, err := t.Hash(ctx, f.Revision, c.CompactRevision)
 		if err != nil {
-			c.Result, c.Reason = repo.ResultNotCompared, firstLine(err)
+			c.Result, c.Reason = repo.ResultNotCompared, reason(err)
 			return
 		}
 		ours = later
@@ -169,7 +171,26 @@ func Diverged(all []repo.Comparison) bool {
 	return slices.ContainsFunc(all, func(c repo.Comparison) bool { return c.Result == repo.ResultDiffers })
 }
 
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
+// maxReason bounds what a manifest repeats of another's words, in bytes.
+const maxReason = 200
+
+// reason writes an error for a manifest: one line, printable, bounded and never empty. Part of it is
+// a peer's own text, and no backup may fail for what a peer says.
+func reason(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return cmp.Or(clean(text), "unknown")
+}
+
+// clean makes a text of somebody else's fit to be signed and shown.
+func clean(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
+	}
+	return text
 }

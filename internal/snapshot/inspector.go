@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -109,13 +108,20 @@ func (i Inspector) run(ctx context.Context, f *os.File, args []string, handle fu
 	return nil
 }
 
+// maxSaid bounds what a child may say, in bytes. A store in which every lease of a million lacks its record needs 20 MiB.
+const maxSaid = 64 << 20
+
 func readMessages(r io.Reader, handle func(message)) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
+	said := &remembering{r: io.LimitReader(r, maxSaid)}
+	messages := json.NewDecoder(said)
+	for {
 		var m message
-		if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
-			return fmt.Errorf("inspect snapshot file: the child process said %q: %w", lines.Text(), err)
+		err := messages.Decode(&m)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("inspect snapshot file: the child process said %q: %w", said.first, err)
 		}
 		if m.Error != "" {
 			err := errors.New(m.Error)
@@ -126,7 +132,18 @@ func readMessages(r io.Reader, handle func(message)) error {
 		}
 		handle(m)
 	}
-	return lines.Err()
+}
+
+// remembering keeps the beginning of what is read, for the error about it.
+type remembering struct {
+	r     io.Reader
+	first []byte
+}
+
+func (r *remembering) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.first = append(r.first, p[:min(n, 100-len(r.first))]...)
+	return n, err
 }
 
 // InspectMain is the body of the child process: args are a path and, for a hash alone, a revision and
