@@ -4,11 +4,14 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/daemon"
 	"github.com/drd-project/drd/internal/metrics"
+	"github.com/drd-project/drd/internal/retention"
 )
 
 func newDaemon(a *app) *cobra.Command {
@@ -44,15 +47,35 @@ func (a *app) daemonConfig(cmd *cobra.Command, log *slog.Logger) (daemon.Config,
 	if err != nil {
 		log.Warn("the host name is not known: the jitter is that of every other such node", "error", err)
 	}
+	pruners, err := pruners(n)
+	if err != nil {
+		return daemon.Config{}, usageError{err}
+	}
 	v := currentVersion()
 	member := etcdConfig(n.cfg)
 	return daemon.Config{
 		StateDir: n.cfg.StateDir, Node: host, Schedule: schedule, Jitter: n.cfg.Snapshot.Jitter,
 		Backup:   daemon.TakeFrom(member, n.runner),
+		Queue:    n.runner.Queue(),
 		Readers:  daemon.ReadersOf(n.targets, n.trust),
+		Pruners:  pruners,
 		Revision: daemon.RevisionOf(member),
 		Listen:   n.cfg.Metrics.Listen, WebConfigFile: n.cfg.Metrics.WebConfigFile,
 		Metrics: metrics.New(metrics.Build{Version: v.Version, GoVersion: runtime.Version(), FIPSModule: v.FIPSModule}),
 		Log:     log,
 	}, nil
+}
+
+// pruners are nil where the configuration has no retention: nothing is ever deleted then.
+func pruners(n *node) ([]daemon.Pruner, error) {
+	if n.cfg.Retention == (config.Retention{}) {
+		return nil, nil
+	}
+	if _, err := retentionPolicy(n.cfg, time.Now()); err != nil {
+		return nil, err
+	}
+	return daemon.PrunersOf(n.targets, n.trust, func(now time.Time) retention.Policy {
+		policy, _ := retentionPolicy(n.cfg, now) // what has worked once cannot fail: it depends on the configuration alone
+		return policy
+	}), nil
 }

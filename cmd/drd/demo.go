@@ -24,12 +24,8 @@ func newDemo(a *app) *cobra.Command {
 		Long:    demoLong,
 		Example: "  drd demo\n  drd demo --keep --dir /var/tmp",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			inspector, err := selfInspector()
-			if err != nil {
-				return err
-			}
-			cfg.Inspector, cfg.Build, cfg.Log = inspector, build(), a.logger()
-			cfg.Out, cfg.Color = a.out, wantsColor(a.out)
+			cfg.Inspector, cfg.Build, cfg.Log = selfInspector(), build(), a.logger()
+			cfg.Out, cfg.Color = a.raw, wantsColor(a.raw)
 			// A reader that goes away (drd demo | head) must not kill the process before it has cleaned up: caught, the
 			// signal leaves an error of the write.
 			pipe := make(chan os.Signal, 1)

@@ -18,7 +18,7 @@ func newInspect(a *app) *cobra.Command {
 		Hidden: true,
 		Args:   cobra.MatchAll(cobra.MinimumNArgs(1), cobra.MaximumNArgs(3)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if code := snapshot.InspectMain(cmd.Context(), args, a.out); code != 0 {
+			if code := snapshot.InspectMain(cmd.Context(), args, a.raw); code != 0 {
 				return exitError{errors.New("inspection failed"), code}
 			}
 			return nil

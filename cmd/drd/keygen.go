@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,8 +36,8 @@ func newKeygen(a *app) *cobra.Command {
 			if only != "" && only != "identity" && only != "signing" {
 				return usageError{fmt.Errorf("--only %q: known are identity and signing", only)}
 			}
-			if strings.ContainsAny(name, " \t\n\",*?!") || name == "" {
-				return usageError{fmt.Errorf("--name %q: a name without spaces, commas, quotes and patterns is needed", name)}
+			if !signerName.MatchString(name) {
+				return usageError{fmt.Errorf("--name %q: letters, digits and the characters . _ @ - are needed, beginning with a letter or digit", name)}
 			}
 			k := keyFiles{app: a, dir: dir}
 			if err := k.prepare(only); err != nil {
@@ -69,6 +70,9 @@ type keyFiles struct {
 	*app
 	dir string
 }
+
+// signerName is what stands in front of a line of allowed_signers without meaning anything else there.
+var signerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*$`)
 
 // prepare makes the directory, and finds out before anything is made whether a name is taken: half a set of keys would
 // be in the way of the next try.

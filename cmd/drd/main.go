@@ -46,13 +46,15 @@ func main() {
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// The first signal asks drd to give up; a second one ends it, should it hang.
+	defer context.AfterFunc(ctx, stop)()
 	out := &checkedWriter{w: stdout}
-	a := &app{in: stdin, out: out, err: stderr}
+	a := &app{in: stdin, raw: out, out: printing{out}, terminal: stderr, err: printing{stderr}}
 	root := newRoot(a)
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(out)
-	root.SetErr(stderr)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		err = out.err
@@ -61,13 +63,23 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return exitDone
 	}
 	if ctx.Err() != nil {
-		err = errInterrupted
+		err = interrupted{err}
 	}
 	a.reportError(err)
 	return exitCode(err)
 }
 
-var errInterrupted = errors.New("interrupted; nothing was left half done")
+// interrupted marks what a command said after it was asked to give up.
+type interrupted struct{ error }
+
+func (i interrupted) Error() string {
+	if errors.Is(i.error, context.Canceled) {
+		return "interrupted"
+	}
+	return "interrupted: " + i.error.Error()
+}
+
+func (i interrupted) Unwrap() error { return i.error }
 
 // usageError marks an error that the caller's words caused, not the world.
 type usageError struct{ error }
@@ -87,11 +99,12 @@ func exitCode(err error) int {
 	var file *config.Error
 	var request *restore.RequestError
 	var exit exitError
+	var signalled interrupted
 	switch {
+	case errors.As(err, &signalled), errors.Is(err, context.Canceled):
+		return exitInterrupted
 	case errors.As(err, &exit):
 		return exit.code
-	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
-		return exitInterrupted
 	case errors.As(err, &usage), errors.As(err, &file), errors.As(err, &request):
 		return exitUsage
 	case errors.Is(err, repo.ErrNothing):
@@ -102,8 +115,11 @@ func exitCode(err error) int {
 
 // app is what every command shares.
 type app struct {
-	in       io.Reader
-	out, err io.Writer
+	in io.Reader
+	// out and err are for people: what would move the cursor of a terminal is replaced. raw is standard output, for
+	// documents and for what is coloured on purpose; terminal is standard error, for progress bars.
+	out, err      io.Writer
+	raw, terminal io.Writer
 
 	configFile string
 	verbose    bool
@@ -143,7 +159,7 @@ func newRoot(a *app) *cobra.Command {
 		return usageError{hint.New(err, "%s --help", cmd.CommandPath())}
 	})
 	root.AddCommand(
-		newDaemon(a), newSnapshot(a), newList(a), newRestore(a), newCheck(a), newKeygen(a),
+		newDaemon(a), newSnapshot(a), newList(a), newRestore(a), newPrune(a), newCheck(a), newKeygen(a),
 		newConfig(a), newDemo(a), newVersion(a), newInspect(a),
 	)
 	wrapArgs(root)

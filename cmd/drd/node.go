@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 
 	"github.com/drd-project/drd/internal/backup"
@@ -39,7 +38,7 @@ func (a *app) loadNode(ctx context.Context, log *slog.Logger) (*node, error) {
 	if n.trust, err = nodeTrust(cfg, n.signer); err != nil {
 		return nil, err
 	}
-	if n.targets, err = openTargets(ctx, cfg); err != nil {
+	if n.targets, err = openTargets(ctx, cfg, log); err != nil {
 		return nil, err
 	}
 	if n.runner, err = newRunner(n, log); err != nil {
@@ -57,15 +56,11 @@ func newRunner(n *node, log *slog.Logger) (*backup.Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	inspector, err := selfInspector()
-	if err != nil {
-		return nil, err
-	}
 	return backup.New(backup.Config{
 		Cluster: n.cfg.Cluster, StateDir: n.cfg.StateDir, Keys: keys, Signer: n.signer, Trust: n.trust,
-		Targets: n.targets, Recipients: recipients, Inspector: inspector,
+		Targets: n.targets, Recipients: recipients, Inspector: selfInspector(),
 		StallTimeout: n.cfg.Snapshot.StallTimeout, ScanBelow: n.cfg.Snapshot.HashMembersBelow,
-		Build: build(), Log: log,
+		SpoolMax: n.cfg.SpoolMaxBytes, Build: build(), Log: log,
 	})
 }
 
@@ -77,12 +72,14 @@ func nodeTrust(cfg *config.Config, signer *seal.Signer) (*seal.Trust, error) {
 	return seal.TrustOf(signer.PublicKey(), "this node"), nil
 }
 
-func openTargets(ctx context.Context, cfg *config.Config) ([]replicate.Target, error) {
+func openTargets(ctx context.Context, cfg *config.Config, log *slog.Logger) ([]replicate.Target, error) {
 	var opened []replicate.Target
 	for _, t := range cfg.Targets {
 		bucket, err := targets.Open(ctx, t)
 		if err != nil {
-			return nil, fmt.Errorf("target %s: %w", t.Name, err)
+			// The others must go on, and a restore above all: whatever asks this one hears why it is not there.
+			log.Debug("a target cannot be used now", "target", t.Name, "error", err)
+			bucket = targets.Reopening(t)
 		}
 		r, err := repo.Open(bucket, cfg.Cluster)
 		if err != nil {
@@ -105,11 +102,8 @@ func etcdConfig(cfg *config.Config) etcd.Config {
 	}
 }
 
-// selfInspector inspects with this very binary as the child process.
-func selfInspector() (snapshot.Inspector, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return snapshot.Inspector{}, fmt.Errorf("find the own program: %w", err)
-	}
-	return snapshot.Inspector{Command: []string{self, inspectCommand}}, nil
+// selfInspector inspects with this very program as the child process: the one that runs, also after a package upgrade has
+// put another one in its place.
+func selfInspector() snapshot.Inspector {
+	return snapshot.Inspector{Program: "/proc/self/exe", Command: []string{"drd", inspectCommand}}
 }

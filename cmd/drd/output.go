@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -16,7 +17,7 @@ import (
 
 // writeJSON writes one indented document. HTML is nobody's concern here: & stays &.
 func (a *app) writeJSON(v any) error {
-	enc := json.NewEncoder(a.out)
+	enc := json.NewEncoder(a.raw)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(v); err != nil {
@@ -57,14 +58,27 @@ func isTerminal(w any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// printable replaces what would move the cursor of a terminal; some of what is shown comes from objects
-// that nobody signed.
-func printable(s string) string {
+// printing replaces what is not printable, such as the sequences that move the cursor of a terminal: part of what
+// commands show comes from servers, and from objects that nobody signed.
+type printing struct{ w io.Writer }
+
+func (p printing) Write(b []byte) (int, error) {
+	if _, err := io.WriteString(p.w, mask(string(b), "\n\t")); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// printable makes one field of a table out of somebody else's text.
+func printable(s string) string { return mask(s, "") }
+
+// mask replaces what is neither printable nor in keep.
+func mask(s, keep string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return '?'
+		if unicode.IsPrint(r) || strings.ContainsRune(keep, r) {
+			return r
 		}
-		return r
+		return '?'
 	}, s)
 }
 
@@ -94,7 +108,7 @@ type progress struct {
 }
 
 func (a *app) progress() *progress {
-	return &progress{w: a.err, bars: isTerminal(a.err) && !a.verbose, log: a.logger()}
+	return &progress{w: a.terminal, bars: isTerminal(a.terminal) && !a.verbose, log: a.logger()}
 }
 
 // Step implements backup.Observer.

@@ -25,7 +25,8 @@ func TestExitCode(t *testing.T) {
 		{hint.New(fmt.Errorf("list: %w", repo.ErrNothing), "next"), exitNothing},
 		{usageError{repo.ErrNothing}, exitUsage},
 		{fmt.Errorf("restore: %w", context.Canceled), exitInterrupted},
-		{errInterrupted, exitInterrupted},
+		{interrupted{errors.New("clean up: disk full")}, exitInterrupted},
+		{interrupted{usageError{errors.New("x")}}, exitInterrupted},
 		{exitError{errors.New("x"), 7}, 7},
 	} {
 		if got := exitCode(c.err); got != c.want {
@@ -50,11 +51,22 @@ func TestPrintable(t *testing.T) {
 		"\x1b[2J\x1b]0;x\a": "?[2J?]0;x?",
 		"a\nb\tc\rd":        "a?b?c?d",
 		"c1 \u009b2J":       "c1 ?2J",
+		"bidi \u202eb":      "bidi ?b",
 		"\x7f":              "?",
 	} {
 		if got := printable(in); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)
 		}
+	}
+}
+
+// TestReportErrorIsPrintable: no text of a store or a planted object moves the cursor.
+func TestReportErrorIsPrintable(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{err: printing{&out}}
+	a.reportError(hint.New(errors.New("server says \x1b[2K\x1b[1Asigned by you\u202e\x07"), "run \x1b]0;x\x07"))
+	if strings.ContainsAny(out.String(), "\x1b\x07\u202e") || strings.Count(out.String(), "\n") != 2 {
+		t.Errorf("it says %q", &out)
 	}
 }
 

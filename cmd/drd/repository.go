@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -54,7 +55,7 @@ func (f *repositoryFlags) open(ctx context.Context, a *app) ([]restore.Source, *
 			return nil, nil, err
 		}
 	}
-	sources, err := configuredSources(ctx, cfg)
+	sources, err := configuredSources(ctx, cfg, a.logger())
 	return sources, trust, err
 }
 
@@ -85,8 +86,8 @@ func trustOfConfig(cfg *config.Config) (*seal.Trust, error) {
 	return nodeTrust(cfg, signer)
 }
 
-func configuredSources(ctx context.Context, cfg *config.Config) ([]restore.Source, error) {
-	opened, err := openTargets(ctx, cfg)
+func configuredSources(ctx context.Context, cfg *config.Config, log *slog.Logger) ([]restore.Source, error) {
+	opened, err := openTargets(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -124,14 +125,19 @@ func (f *repositoryFlags) openURLs(ctx context.Context) ([]restore.Source, error
 
 // onlyCluster finds the one cluster of a bucket, so that nobody has to remember its name on a bad day.
 func onlyCluster(ctx context.Context, b storage.Bucket) (string, error) {
-	found, err := repo.Clusters(ctx, b)
-	if err != nil {
+	found, complete, err := repo.Clusters(ctx, b)
+	switch {
+	case err != nil:
 		return "", fmt.Errorf("look for clusters in %s: %w", b.Location(), err)
-	}
-	switch len(found) {
-	case 0:
+	case !complete:
+		err := hint.New(errors.New("the repository is too large to see whether it holds one cluster only"), "name the cluster with --cluster")
+		if len(found) > 0 {
+			err = hint.New(err, "it holds at least: %s", strings.Join(found, ", "))
+		}
+		return "", usageError{err}
+	case len(found) == 0:
 		return "", fmt.Errorf("%w: %s holds no cluster's snapshots", repo.ErrNothing, b.Location())
-	case 1:
+	case len(found) == 1:
 		return found[0], nil
 	}
 	return "", usageError{hint.New(errors.New("the repository holds several clusters"), "name one with --cluster: %s", strings.Join(found, ", "))}

@@ -104,12 +104,8 @@ func (a *app) restore(cmd *cobra.Command, f *restoreFlags) error {
 	if err := a.confirm(plan, f); err != nil {
 		return err
 	}
-	inspector, err := selfInspector()
-	if err != nil {
-		return err
-	}
 	p := a.progress()
-	result, err := restore.Run(ctx, plan, ids, inspector, restoreProgress{p})
+	result, err := restore.Run(ctx, plan, ids, selfInspector(), restoreProgress{p})
 	p.finish()
 	if err != nil {
 		return err

@@ -52,7 +52,7 @@ type snapshotOutput struct {
 	Snapshot       *repo.Manifest `json:"snapshot"`
 	ManifestSHA256 string         `json:"manifest_sha256"`
 	Targets        []targetOutput `json:"targets"`
-	Spooled        string         `json:"spooled,omitempty"` // repository URL of the local copy, when no target has one
+	Spooled        string         `json:"spooled,omitempty"` // repository URL of the local copy, while a target lacks one
 }
 
 type targetOutput struct {

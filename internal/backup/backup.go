@@ -1,12 +1,13 @@
-// Package backup makes one backup: capture, seal, sign, spool, upload to every target, commit, read back.
+// Package backup makes one backup: capture, seal, sign, and enqueue for every target.
 //
 // It is the one road from a live member to a recovery point, used by the daemon, by `drd snapshot`
 // and by the demo. The stages overlap where that is safe: a target receives the object while the working file is still
 // being inspected, because what has no manifest is no backup yet. The manifest, which makes
 // it one, is written only when everything it says is known.
 //
-// Targets are independent: a dead one neither delays nor hides another. A snapshot that reached no target
-// stays in the spool, which is laid out as a repository of its own.
+// A backup is taken when it is in the spool, with its manifest, on the disk of this node. From there on package
+// replicate is answerable for it: only the capture is one at a time on a node, and no target, slow or dead, delays
+// the next one.
 package backup
 
 import (
@@ -14,13 +15,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/lock"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
@@ -37,7 +39,7 @@ type Member interface {
 // Config is what a Runner needs to know.
 type Config struct {
 	Cluster  string // name in the repository
-	StateDir string // spool, working file and the chain's state; made 0700
+	StateDir string // spool, working file, the queue's and the chain's state; made 0700
 	Keys     *seal.KeyRing
 	Signer   *seal.Signer
 	Targets  []replicate.Target
@@ -46,6 +48,8 @@ type Config struct {
 	Recipients   *seal.Recipients
 	Inspector    snapshot.Inspector
 	StallTimeout time.Duration
+	// SpoolMax bounds what waits for targets, in bytes; replicate.DefaultSpoolMax if 0.
+	SpoolMax int64
 	// ScanBelow is the database size in bytes up to which live members are asked to hash their whole store.
 	ScanBelow int64
 	Build     repo.Build
@@ -61,27 +65,23 @@ type Observer interface {
 }
 
 // Outcome is what became of a snapshot in one target.
-type Outcome struct {
-	Target   string
-	Location string        // of the bucket
-	Proved   time.Duration // from the start of the capture until the copy was read back; 0 if it was not
-	Commit   time.Duration // from the start of the capture until the manifest was there; 0 if it is not
-	Err      error
-}
+type Outcome = replicate.Outcome
 
-// Result is a finished backup.
+// Result is a snapshot that was taken.
 type Result struct {
 	Manifest *repo.Manifest
 	Digest   string // of the manifest
+	// Outcomes are the first attempts, one for each target; nil after Take, which makes none.
 	Outcomes []Outcome
-	// Spooled is the local repository that holds the snapshot when no target does, else "".
+	// Spooled is the local repository that holds the snapshot until every target has it, "" once every target does.
 	Spooled string
 }
 
-// Runner makes backups. Only one of a node runs at a time, whatever process it is in.
+// Runner makes backups. Only one of a node captures at a time, whatever process it is in.
 type Runner struct {
 	cfg   Config
-	spool *spool
+	work  string // directory of the working file
+	queue *replicate.Queue
 }
 
 // New makes the directories of a Runner.
@@ -89,46 +89,81 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.Trust == nil {
 		cfg.Trust = seal.TrustOf(cfg.Signer.PublicKey(), "this node")
 	}
-	s, err := openSpool(filepath.Join(cfg.StateDir, "spool"), filepath.Join(cfg.StateDir, "work"), cfg.Cluster)
-	if err != nil {
-		return nil, err
+	r := &Runner{cfg: cfg, work: filepath.Join(cfg.StateDir, "work")}
+	if err := os.MkdirAll(r.work, 0o700); err != nil {
+		return nil, fmt.Errorf("make the working directory: %w", err)
 	}
-	return &Runner{cfg: cfg, spool: s}, nil
+	var err error
+	r.queue, err = replicate.New(replicate.Config{
+		Cluster: cfg.Cluster, StateDir: cfg.StateDir, Targets: cfg.Targets, Keys: cfg.Keys, SpoolMax: cfg.SpoolMax, Log: cfg.Log,
+	})
+	return r, err
 }
 
-// Run takes one snapshot of member and brings it to every target. slot is the tick of the schedule it answers, nil
-// when taken by hand. With an error and a Result, the snapshot exists, but not in every target:
-// the outcomes say where.
+// Queue is what brings the snapshots of Take to the targets while its Run runs.
+func (r *Runner) Queue() *replicate.Queue { return r.queue }
+
+// Run takes one snapshot and waits for the first attempt to bring it to each target; the queue need not run. With an
+// error and a Result, the snapshot exists, but not in every target: the outcomes say where, and a daemon with the same
+// state directory goes on trying.
 func (r *Runner) Run(ctx context.Context, member Member, slot *time.Time, watch Observer) (*Result, error) {
-	release, err := lock(ctx, r.cfg.StateDir, func() { watch.Step("wait for the snapshot that is being taken") })
-	if err != nil {
+	var working sync.WaitGroup
+	defer working.Wait()
+	attempting, stop := context.WithCancel(ctx)
+	defer stop()
+	working.Go(func() { r.queue.RunOnce(attempting) })
+
+	result, delivery, err := r.take(ctx, member, slot, watch)
+	if result == nil {
 		return nil, err
 	}
-	result, err := r.run(ctx, member, slot, watch)
-	return result, errors.Join(err, release())
+	watch.Step("commit and read back")
+	result.Outcomes = delivery.Wait(ctx)
+	stop()
+	working.Wait()
+	return result, errors.Join(r.conclude(result, delivery), err)
 }
 
-func (r *Runner) run(ctx context.Context, member Member, slot *time.Time, watch Observer) (*Result, error) {
-	if err := r.spool.sweep(ctx); err != nil {
-		return nil, err
+// Take takes one snapshot of member into the spool. slot is the tick of the schedule it answers, nil when taken by hand.
+// Targets receive it from the queue, whose Run should be running. With an error and a Result the snapshot is there, and
+// something was left behind.
+func (r *Runner) Take(ctx context.Context, member Member, slot *time.Time, watch Observer) (*Result, error) {
+	result, _, err := r.take(ctx, member, slot, watch)
+	return result, err
+}
+
+func (r *Runner) take(ctx context.Context, member Member, slot *time.Time, watch Observer) (*Result, *replicate.Delivery, error) {
+	release, err := lock.File(ctx, filepath.Join(r.cfg.StateDir, "snapshot.lock"), func() {
+		watch.Step("wait for the snapshot that is being taken")
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("wait for the turn to capture: %w", err)
+	}
+	result, delivery, err := r.capture(ctx, member, slot, watch)
+	return result, delivery, errors.Join(err, release())
+}
+
+func (r *Runner) capture(ctx context.Context, member Member, slot *time.Time, watch Observer) (*Result, *replicate.Delivery, error) {
+	if err := r.queue.Sweep(); err != nil {
+		return nil, nil, err
 	}
 	watch.Step("read the targets")
 	history := r.readHistory(ctx)
 	if err := history.newSecond(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 
 	watch.Step("capture and seal")
 	taken, err := snapshot.Take(ctx, member, snapshot.Config{
-		WorkDir: r.spool.work, SpoolDir: r.spool.dir, Recipients: r.cfg.Recipients, Inspector: r.cfg.Inspector,
+		WorkDir: r.work, SpoolDir: r.queue.SpoolDir(), Recipients: r.cfg.Recipients, Inspector: r.cfg.Inspector,
 		StallTimeout: r.cfg.StallTimeout, Progress: watch.Progress,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	run := &run{Runner: r, taken: taken, history: history, watch: watch, slot: slot}
 	result, err := run.finish(ctx, member)
-	return result, errors.Join(err, taken.Close())
+	return result, run.delivery, errors.Join(err, taken.Close())
 }
 
 // run is one backup under way.
@@ -139,89 +174,43 @@ type run struct {
 	watch   Observer
 	slot    *time.Time
 
-	payload replicate.Payload
-	uploads []chan error // one for each target: the end of its upload
+	delivery *replicate.Delivery // nil until the object has its name in the spool
 }
 
-// finish inspects the capture while the targets receive it, then commits. The uploads have a context of their own, so
-// that a capture which turns out to be damaged stops them.
+// finish inspects the capture while the targets receive it, then enqueues it. A capture that turns out to be damaged
+// is withdrawn.
 func (r *run) finish(ctx context.Context, member Member) (*Result, error) {
-	uploading, stop := context.WithCancel(ctx)
-	defer stop()
-	defer r.wait()
-
 	r.watch.Step("inspect and upload")
 	var placing error
-	facts, err := r.taken.Inspect(ctx, func(revision int64) {
-		if placing = r.place(revision); placing == nil {
-			r.upload(uploading)
-		}
-	})
+	facts, err := r.taken.Inspect(ctx, func(revision int64) { placing = r.place(revision) })
 	if err == nil {
 		err = placing
 	}
-	if err != nil {
-		stop()
-		r.wait()
-		return nil, errors.Join(err, r.discard())
-	}
-	signed, err := r.describe(ctx, member, facts)
+	var signed *repo.Signed
 	if err == nil {
-		err = r.spool.commit(ctx, signed)
+		signed, err = r.describe(ctx, member, facts)
+	}
+	if err == nil {
+		err = r.delivery.Commit(ctx, signed)
 	}
 	if err != nil {
-		stop()
-		r.wait()
-		return nil, errors.Join(err, r.discard())
-	}
-	result := &Result{Manifest: signed.Manifest, Digest: signed.Digest()}
-	result.Outcomes = r.commitAll(ctx, signed)
-	return result, r.conclude(ctx, signed, result)
-}
-
-// place gives the sealed object its name in the spool and keeps its key.
-func (r *run) place(revision int64) error {
-	id := r.taken.ID(revision)
-	path, err := r.spool.place(r.taken.Sealed.Path, id, r.taken.Sealed.Name)
-	if err != nil {
-		return err
-	}
-	s := r.taken.Sealed
-	r.payload = replicate.Payload{ID: id, Name: s.Name, Path: path, Size: s.Size, SHA256: s.SHA256}
-	if err := r.cfg.Keys.Put(r.spool.repo.PayloadKey(id, s.Name), s.Key); err != nil {
-		// Without the retained key the object can still be restored with an identity; only later proofs need one.
-		r.cfg.Log.Warn("the file key is not retained on disk", "snapshot", id.String(), "error", err)
-	}
-	return nil
-}
-
-func (r *run) upload(ctx context.Context) {
-	for _, t := range r.cfg.Targets {
-		done := make(chan error, 1)
-		r.uploads = append(r.uploads, done)
-		go func() {
-			done <- t.Upload(ctx, r.payload)
-			close(done)
-		}()
-	}
-}
-
-// wait returns when no upload runs any more.
-func (r *run) wait() {
-	for _, done := range r.uploads {
-		for range done {
+		if r.delivery != nil {
+			err = errors.Join(err, r.delivery.Withdraw())
 		}
+		return nil, err
 	}
+	if err := r.history.save(signed); err != nil {
+		// The chain goes on from the newest manifest in the targets; only its gap-free proof is weaker.
+		r.cfg.Log.Warn("the chain's state is not saved", "error", err)
+	}
+	return &Result{Manifest: signed.Manifest, Digest: signed.Digest(), Spooled: r.queue.SpoolLocation()}, nil
 }
 
-// discard removes what a failed backup left in the spool. What reached a target has no manifest there.
-func (r *run) discard() error {
-	if r.payload.Path == "" {
-		return nil
-	}
-	return errors.Join(
-		r.spool.remove(r.payload.ID),
-		r.cfg.Keys.Forget(r.spool.repo.PayloadKey(r.payload.ID, r.payload.Name)))
+// place hands the sealed object to the queue.
+func (r *run) place(revision int64) (err error) {
+	s, id := r.taken.Sealed, r.taken.ID(revision)
+	r.delivery, err = r.queue.Begin(replicate.Payload{ID: id, Name: s.Name, Path: s.Path, Size: s.Size, SHA256: s.SHA256}, s.Key, r.taken.Start)
+	return err
 }
 
 func (r *run) describe(ctx context.Context, member Member, facts snapshot.Facts) (*repo.Signed, error) {
@@ -253,68 +242,24 @@ func memberName(members []etcd.Member, id uint64) string {
 	return ""
 }
 
-// commitAll brings the manifest to every target whose upload succeeds, and reads the copies back.
-func (r *run) commitAll(ctx context.Context, signed *repo.Signed) []Outcome {
-	r.watch.Step("commit and read back")
-	outcomes := make([]Outcome, len(r.cfg.Targets))
-	var g errgroup.Group
-	for i, t := range r.cfg.Targets {
-		o := &outcomes[i]
-		o.Target, o.Location = t.Name, t.Repo.Bucket().Location()
-		g.Go(func() error {
-			o.Err = r.commitOne(ctx, t, signed, r.uploads[i], o)
-			return nil
-		})
-	}
-	_ = g.Wait() // every error is in its outcome
-	return outcomes
-}
-
-func (r *run) commitOne(ctx context.Context, t replicate.Target, signed *repo.Signed, uploaded <-chan error, o *Outcome) error {
-	if err := <-uploaded; err != nil {
-		return err
-	}
-	if err := t.Commit(ctx, signed); err != nil {
-		return err
-	}
-	o.Commit = time.Since(r.taken.Start)
-	if err := t.Prove(ctx, signed.Manifest, r.taken.Sealed.Key); err != nil {
-		return err
-	}
-	o.Proved = time.Since(r.taken.Start)
-	return nil
-}
-
-// conclude keeps the spooled copy when no target has a proved one, and says what went wrong.
-func (r *run) conclude(ctx context.Context, signed *repo.Signed, result *Result) error {
-	if err := r.history.save(signed); err != nil {
-		// The chain goes on from the newest manifest in the targets; only its gap-free proof is weaker.
-		r.cfg.Log.Warn("the chain's state is not saved", "error", err)
-	}
+// conclude says which targets do not have the snapshot, and where it is meanwhile.
+func (r *Runner) conclude(result *Result, delivery *replicate.Delivery) error {
 	var failed []error
 	for _, o := range result.Outcomes {
 		if o.Err != nil {
 			failed = append(failed, o.Err)
 		}
 	}
-	if len(failed) < len(result.Outcomes) || len(result.Outcomes) == 0 {
-		if err := r.spool.remove(r.payload.ID); err != nil {
-			failed = append(failed, err)
-		}
-	} else {
-		result.Spooled = r.spool.repo.Bucket().Location()
+	if !delivery.Spooled() {
+		result.Spooled = ""
 	}
-	// Not only after a failure: a backup that was killed while it uploaded has left its copy, too.
-	dropped, err := r.spool.trim(ctx)
-	for _, id := range dropped {
-		r.cfg.Log.Error("the spool is full: its oldest snapshot was dropped", "snapshot", id.String())
-	}
-	if err != nil {
-		failed = append(failed, err)
-	}
-	if result.Spooled == "" {
+	if len(failed) == 0 || result.Spooled == "" {
 		return errors.Join(failed...)
 	}
-	return hint.New(errors.Join(failed...),
-		"no target has this snapshot; it is kept on this host: drd list --repo %s --cluster %s", result.Spooled, r.cfg.Cluster)
+	lacking := "not every target has this snapshot"
+	if len(failed) == len(result.Outcomes) {
+		lacking = "no target has this snapshot"
+	}
+	return hint.New(hint.New(errors.Join(failed...), "the daemon goes on trying while it runs: systemctl status drd"),
+		"%s; it is kept on this host: drd list --repo %s --cluster %s", lacking, result.Spooled, r.cfg.Cluster)
 }

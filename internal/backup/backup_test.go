@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -275,13 +276,60 @@ func TestDeadTargetHidesNoOther(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "t0") || !strings.Contains(err.Error(), "no route to host") {
 		t.Errorf("error: %v", err)
 	}
-	if result.Outcomes[0].Commit != 0 || result.Outcomes[1].Proved == 0 || result.Spooled != "" {
+	if hints := strings.Join(hint.Of(err), "; "); !strings.Contains(hints, "not every target has this snapshot") {
+		t.Errorf("hints: %s", hints)
+	}
+	if result.Outcomes[0].Commit != 0 || result.Outcomes[1].Proved == 0 || result.Spooled == "" {
 		t.Errorf("outcomes: %+v, spooled %q", result.Outcomes, result.Spooled)
 	}
 	if got := states(t, n.cfg.Targets[1].Repo, n.trust()); len(got) != 1 || !strings.HasSuffix(got[0], " ok") {
 		t.Errorf("the other target holds %q", got)
 	}
+	if got := n.spooled(); !slices.Equal(got, []string{result.Manifest.ID + " ok"}) {
+		t.Errorf("the spool holds %q, and a target lacks the snapshot", got)
+	}
+
+	// The daemon of this node finds it there, and leaves nothing behind once the target has it.
+	n.buckets[0].SetDown(nil)
+	n.drain()
+	if got := states(t, n.cfg.Targets[0].Repo, n.trust()); !slices.Equal(got, []string{result.Manifest.ID + " ok"}) {
+		t.Errorf("the target that was dead holds %q", got)
+	}
 	n.clean()
+}
+
+// spooled lists the spool as the repository that it is.
+func (n *node) spooled() []string {
+	n.t.Helper()
+	spool, err := dir.Open(filepath.Join(n.state, "spool"), dir.Options{})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	r, err := repo.Open(spool, cluster)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return states(n.t, r, n.trust())
+}
+
+// drain runs the queue as the daemon does until nothing is left in the spool.
+func (n *node) drain() {
+	n.t.Helper()
+	r, err := backup.New(n.cfg)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(n.t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.Queue().Run(ctx)
+	}()
+	for end := time.Now().Add(20 * time.Second); len(n.spooled()) > 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	cancel()
+	<-ended
 }
 
 // TestAllTargetsDead: the snapshot is kept on the host, where it can be listed, and only so many of them.
@@ -291,32 +339,90 @@ func TestAllTargetsDead(t *testing.T) {
 		b.SetDown(storage.ErrDenied)
 	}
 	var last *backup.Result
-	for range 5 {
+	for i := range 5 {
 		n.put("x")
 		var err error
 		if last, err = n.run(t.Context(), n.member); err == nil || len(hint.Of(err)) == 0 || last == nil {
 			t.Fatalf("result %v, error %v, hints %q", last, err, hint.Of(err))
 		}
+		if i == 0 { // room for three and a half
+			for _, name := range files(t, filepath.Join(n.state, "spool")) {
+				info, err := os.Stat(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n.cfg.SpoolMax += info.Size() * 7 / 2
+			}
+		}
 	}
-	spool, err := dir.Open(filepath.Join(n.state, "spool"), dir.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := repo.Open(spool, cluster)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := states(t, r, n.trust())
+	got := n.spooled()
 	if len(got) != 3 || got[2] != last.Manifest.ID+" ok" {
 		t.Errorf("the spool holds %q", got)
 	}
 	if !strings.Contains(last.Spooled, n.state) {
 		t.Errorf("spooled in %q", last.Spooled)
 	}
-	if !strings.Contains(n.log.String(), "dropped") {
-		t.Error("dropped snapshots are not logged")
+	if got := strings.Count(n.log.String(), `level=ERROR msg="a snapshot is lost for a target"`); got != 4 {
+		t.Errorf("%d losses are logged, want those of two snapshots for two targets:\n%s", got, n.log.String())
 	}
 	n.noPlaintext()
+}
+
+// TestCaptureDoesNotWait: while a target takes for ever, the next capture is not delayed, and a node is not locked.
+func TestCaptureDoesNotWait(t *testing.T) {
+	n := newNode(t, 2)
+	stuck := &stuckBucket{Bucket: n.buckets[0]}
+	r, err := repo.Open(stuck, cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.cfg.Targets[0].Repo = r
+	runner, err := backup.New(n.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		runner.Queue().Run(ctx)
+	}()
+	var taken []string
+	for range 3 {
+		n.put("y")
+		result, err := runner.Take(t.Context(), n.member, nil, silent{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken = append(taken, result.Manifest.ID+" ok")
+	}
+	if stuck.calls.Load() == 0 {
+		t.Error("the stuck target was not asked, so nothing was tested")
+	}
+	for end := time.Now().Add(20 * time.Second); !slices.Equal(states(t, n.cfg.Targets[1].Repo, n.trust()), taken) && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if got := states(t, n.cfg.Targets[1].Repo, n.trust()); !slices.Equal(got, taken) {
+		t.Errorf("the other target holds %q, want %q", got, taken)
+	}
+	cancel()
+	<-ended
+	if got := n.spooled(); !slices.Equal(got, taken) {
+		t.Errorf("the spool holds %q, want %q", got, taken)
+	}
+}
+
+// stuckBucket never finishes to take an object.
+type stuckBucket struct {
+	storage.Bucket
+	calls atomic.Int32
+}
+
+// Create ends with ctx.
+func (b *stuckBucket) Create(ctx context.Context, key string, _ io.Reader) (storage.Object, error) {
+	b.calls.Add(1)
+	<-ctx.Done()
+	return storage.Object{}, fmt.Errorf("create %s: %w", key, context.Cause(ctx))
 }
 
 // TestReadBackFindsDamage: a store that takes an object and returns another one is found out.

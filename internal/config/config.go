@@ -23,19 +23,22 @@ import "time"
 // Config is one node's configuration with all defaults filled in. A *Config that came out of Load
 // or Parse is valid.
 type Config struct {
-	Cluster    string    `yaml:"cluster" default:"required"` // names the cluster in the repository and in metrics
-	Etcd       Etcd      `yaml:"etcd"`
-	StateDir   string    `yaml:"state_dir" path:"dir"`   // spool and working files; survives reboots
-	RuntimeDir string    `yaml:"runtime_dir" path:"dir"` // sockets and file keys; should be a tmpfs, gone at reboot
-	Snapshot   Snapshot  `yaml:"snapshot"`
-	Archive    Archive   `yaml:"archive"`
-	Seal       Seal      `yaml:"seal"`
-	Signing    Signing   `yaml:"signing"`
-	Trust      Trust     `yaml:"trust"`
-	Targets    []Target  `yaml:"targets" default:"required"`
-	Retention  Retention `yaml:"retention"`
-	Verify     Verify    `yaml:"verify"`
-	Metrics    Metrics   `yaml:"metrics"`
+	Cluster  string `yaml:"cluster" default:"required"` // names the cluster in the repository and in metrics
+	Etcd     Etcd   `yaml:"etcd"`
+	StateDir string `yaml:"state_dir" path:"dir"` // spool and working files; survives reboots
+	// SpoolMaxBytes bounds what waits below StateDir for targets that cannot be reached. There is no "unlimited": etcd may
+	// share the disk.
+	SpoolMaxBytes int64     `yaml:"spool_max_bytes" unit:"size" range:"64MiB..16TiB"`
+	RuntimeDir    string    `yaml:"runtime_dir" path:"dir"` // sockets and file keys; should be a tmpfs, gone at reboot
+	Snapshot      Snapshot  `yaml:"snapshot"`
+	Archive       Archive   `yaml:"archive"`
+	Seal          Seal      `yaml:"seal"`
+	Signing       Signing   `yaml:"signing"`
+	Trust         Trust     `yaml:"trust"`
+	Targets       []Target  `yaml:"targets" default:"required"`
+	Retention     Retention `yaml:"retention"`
+	Verify        Verify    `yaml:"verify"`
+	Metrics       Metrics   `yaml:"metrics"`
 
 	source source // where each value was written, for the errors of CheckFiles
 }
@@ -97,6 +100,9 @@ type Target struct {
 	S3       *S3    `yaml:"s3" default:"one of the two"`
 	Dir      string `yaml:"dir" path:"dir" default:"one of the two"`
 	ReadBack string `yaml:"read_back" oneof:"full|checksum"`
+	// Bytes per second of all transfers together; 0 is no limit.
+	UploadLimit   int64 `yaml:"upload_limit" unit:"size" range:"0..100GiB"`
+	DownloadLimit int64 `yaml:"download_limit" unit:"size" range:"0..100GiB"`
 }
 
 // Server-side encryption, as S3 spells it.
@@ -152,6 +158,7 @@ type Retention struct {
 	Daily      int           `yaml:"daily" range:"0..100000"`
 	Weekly     int           `yaml:"weekly" range:"0..100000"`
 	Monthly    int           `yaml:"monthly" range:"0..100000"`
+	Yearly     int           `yaml:"yearly" range:"0..100000"`
 	MinCopies  int           `yaml:"min_copies" range:"1..100000"`
 }
 
@@ -173,9 +180,10 @@ const defaultS3Region = "us-east-1" // what stores other than Amazon's expect wh
 // defaults is the configuration of an empty file; fillDefaults has those of optional sections.
 func defaults() *Config {
 	return &Config{
-		StateDir:   "/var/lib/drd",
-		RuntimeDir: "/run/drd",
-		Etcd:       Etcd{DialTimeout: 5 * time.Second},
+		StateDir:      "/var/lib/drd",
+		RuntimeDir:    "/run/drd",
+		SpoolMaxBytes: 10 << 30, // one snapshot of the largest database that etcd recommends, or many of a usual one
+		Etcd:          Etcd{DialTimeout: 5 * time.Second},
 		Snapshot: Snapshot{
 			Schedule:         "0 */6 * * *",
 			Timezone:         "UTC",
@@ -202,9 +210,6 @@ func (c *Config) Inactive() []string {
 	var sections []string
 	if c.Archive.Enabled {
 		sections = append(sections, "archive")
-	}
-	if c.Retention != (Retention{}) {
-		sections = append(sections, "retention")
 	}
 	if c.Verify != (Verify{}) {
 		sections = append(sections, "verify")

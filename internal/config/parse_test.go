@@ -51,7 +51,7 @@ func TestParseEverything(t *testing.T) {
 			CAFile:    "/etc/etcd/ca.crt", CertFile: "/etc/etcd/drd.crt", KeyFile: "/etc/etcd/drd.key",
 			Username: "backup", PasswordFile: "/etc/drd/etcd.password", DialTimeout: 3 * time.Second,
 		},
-		StateDir: "/srv/drd", RuntimeDir: "/run/drd-prod",
+		StateDir: "/srv/drd", SpoolMaxBytes: 20 << 30, RuntimeDir: "/run/drd-prod",
 		Snapshot: Snapshot{
 			Schedule: "30 */4 * * *", Timezone: "Europe/Berlin",
 			Stagger: 90 * time.Second, Jitter: 10 * time.Second, StallTimeout: 2 * time.Minute,
@@ -62,7 +62,7 @@ func TestParseEverything(t *testing.T) {
 		Signing: Signing{KeyFile: "/etc/drd/signing.key"},
 		Trust:   Trust{File: "/etc/drd/allowed_signers"},
 		Targets: []Target{
-			{Name: "primary", ReadBack: ReadBackChecksum, S3: &S3{
+			{Name: "primary", ReadBack: ReadBackChecksum, UploadLimit: 20 << 20, DownloadLimit: 1 << 30, S3: &S3{
 				Bucket: "prod-backups", Prefix: "etcd/east", Region: "eu-central-1",
 				Endpoint: "https://s3.example.com", CAFile: "/etc/drd/s3-ca.crt", PathStyle: true,
 				CredentialsFile: "/etc/drd/credentials", Profile: "backup",
@@ -76,7 +76,7 @@ func TestParseEverything(t *testing.T) {
 			}},
 			{Name: "nas", ReadBack: ReadBackFull, Dir: "/mnt/nas/a$b"},
 		},
-		Retention: Retention{KeepWithin: 48 * time.Hour, Last: 8, Hourly: 24, Daily: 7, Weekly: 5, Monthly: 12, MinCopies: 2},
+		Retention: Retention{KeepWithin: 48 * time.Hour, Last: 8, Hourly: 24, Daily: 7, Weekly: 5, Monthly: 12, Yearly: 3, MinCopies: 2},
 		Verify:    Verify{Schedule: "@daily", IdentityFile: "/etc/drd/drill.key"},
 		Metrics:   Metrics{Listen: "0.0.0.0:9877", WebConfigFile: "/etc/drd/web.yaml"},
 	}
@@ -200,9 +200,9 @@ func TestInactive(t *testing.T) {
 		{"", nil},
 		{"archive: {enabled: false}", nil},
 		{"archive: {enabled: true}", []string{"archive"}},
-		{"retention: {last: 3}", []string{"retention"}},
+		{"retention: {last: 3}", nil},
 		{"verify: {identity_file: /etc/drd/drill.key}", []string{"verify"}},
-		{"verify: {schedule: '@daily'}\narchive: {enabled: true}\nretention: {daily: 1}", []string{"archive", "retention", "verify"}},
+		{"verify: {schedule: '@daily'}\narchive: {enabled: true}\nretention: {daily: 1}", []string{"archive", "verify"}},
 	} {
 		if diff := cmp.Diff(tc.want, mustParse(t, smallest+tc.more).Inactive()); diff != "" {
 			t.Errorf("%s:\n%s", tc.more, diff)

@@ -178,7 +178,7 @@ func (r rules) retention(keep Retention) {
 	}
 	keep.MinCopies = 0
 	if keep == (Retention{}) {
-		r.fail("retention", "set last, hourly, daily, weekly, monthly or keep_within, or remove the section to keep everything", "keeps nothing")
+		r.fail("retention", "set last, hourly, daily, weekly, monthly, yearly or keep_within, or remove the section to keep everything", "keeps nothing")
 	}
 }
 

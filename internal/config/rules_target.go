@@ -39,6 +39,17 @@ func (r rules) target(at string, t Target) {
 	case t.S3 != nil:
 		r.s3(at+".s3", *t.S3)
 	}
+	r.limit(at+".upload_limit", t.UploadLimit)
+	r.limit(at+".download_limit", t.DownloadLimit)
+}
+
+// minLimit in bytes per second: a GiB takes 18 hours at it. Less is most likely a unit that was forgotten.
+const minLimit = 16 << 10
+
+func (r rules) limit(at string, bytesPerSecond int64) {
+	if bytesPerSecond != 0 && bytesPerSecond < minLimit {
+		r.fail(at, "for example 20MiB; 0 is no limit", "is less than 16KiB per second")
+	}
 }
 
 // store returns what tells two places apart, or "" when the target is incomplete.

@@ -1,7 +1,8 @@
 // Package daemon is the service: it takes a snapshot at every tick of the schedule, and tells Prometheus and systemd
 // how the cluster's backups stand.
 //
-// Ticks come in, backups go out. A tick that was missed, because the host slept, the clock jumped or nobody ran, is
+// Ticks come in, backups go out. A tick is answered when its snapshot is in the spool; the queue, whose workers run
+// here too, brings it to the targets however long that takes. A tick that was missed, because the host slept, the clock jumped or nobody ran, is
 // made up for once. A tick that fails is tried again until it succeeds or the next one is due. Nothing
 // that breaks outside (etcd, a target, the disk, the clock) ends the daemon or a later tick: when in
 // doubt it takes one snapshot too many. What it reports is read from the targets, so every node tells the state
@@ -18,6 +19,7 @@ import (
 
 	"github.com/drd-project/drd/internal/backup"
 	"github.com/drd-project/drd/internal/metrics"
+	"github.com/drd-project/drd/internal/replicate"
 )
 
 // Config is what the service needs to know. All fields without "nil" or "empty" in their comment are required.
@@ -32,12 +34,18 @@ type Config struct {
 	Schedule cron.Schedule
 	// Jitter bounds the delay added to each tick; 0: none. No delay is longer than half the time to the next tick.
 	Jitter time.Duration
-	// Backup makes one backup that answers slot. With an error and a Result, outcomes say which targets have it.
+	// Backup takes one snapshot that answers slot, into the spool. With an error and a Result, something was left behind.
 	// It returns soon after ctx ends and then leaves nothing half done. TakeFrom returns one.
 	Backup func(ctx context.Context, slot *time.Time) (*backup.Result, error)
 
+	// Queue brings what Backup takes to the targets; nil: nothing does.
+	Queue *replicate.Queue
+
 	// Readers read the catalogue of each target; ReadersOf returns them.
 	Readers []Reader
+	// Pruners apply retention to each target, after new snapshots and at most hourly; PrunersOf returns them. nil:
+	// nothing is ever deleted.
+	Pruners []Pruner
 	// Revision asks the protected member for its revision, RevisionOf returns one; nil: it is not asked.
 	Revision func(ctx context.Context) (int64, error)
 
@@ -72,12 +80,23 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	look := newFreshness(cfg)
+	prunes := newPruning(cfg)
+	if cfg.Queue == nil { // else a prune follows when a target has received something
+		cfg.Backup = prunes.after(cfg.Backup)
+	}
 	ticks := newScheduler(cfg, state, tell, look.again)
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return web.serve(ctx) })
 	g.Go(func() error { look.run(ctx); return nil })
 	g.Go(func() error { ticks.run(ctx); return nil })
+	if cfg.Queue != nil {
+		r := &replication{queue: cfg.Queue, metrics: cfg.Metrics, tell: tell, fresh: ticks.want}
+		r.stored = func() { look.again(); prunes.again() }
+		g.Go(func() error { cfg.Queue.Run(ctx); return nil })
+		g.Go(func() error { r.watch(ctx); return nil })
+	}
+	g.Go(func() error { prunes.run(ctx); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
 		tell.stopping()

@@ -43,7 +43,8 @@ func TestService(t *testing.T) {
 	if err := os.MkdirAll(n.cfg.StateDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	n.cfg.Backup = TakeFrom(member, n.runner())
+	runner := n.runner()
+	n.cfg.Backup, n.cfg.Queue = TakeFrom(member, runner), runner.Queue()
 	n.start()
 
 	url := "http://" + n.address()
@@ -64,7 +65,13 @@ func TestService(t *testing.T) {
 	if status, _ := get(t, http.DefaultClient, url+"/debug/pprof/"); status != http.StatusNotFound {
 		t.Errorf("/debug/pprof/ is %d", status)
 	}
-	n.untilLog("targets=\"[t0 t1]\"")
+	for _, target := range []string{"t0", "t1"} {
+		n.untilLog("target=" + target + " proved=plaintext")
+		if !strings.Contains(body, `drd_replication_lost_total{target="`+target+`"} 0`) {
+			t.Errorf("no losses of %s in the scrape", target)
+		}
+		n.until("an empty queue", func() bool { return value(t, n.cfg.Metrics, "drd_replication_queue_objects", target) == 0 })
+	}
 	if err := n.stop(); err != nil {
 		t.Errorf("ended with %v", err)
 	}

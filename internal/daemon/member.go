@@ -12,7 +12,7 @@ import (
 	"github.com/drd-project/drd/internal/seal"
 )
 
-// TakeFrom makes backups of the member at cfg. Each has a connection of its own, with certificates and password
+// TakeFrom takes snapshots of the member at cfg. Each has a connection of its own, with certificates and password
 // read afresh: distributions rotate them under a running daemon.
 func TakeFrom(cfg etcd.Config, r *backup.Runner) func(context.Context, *time.Time) (*backup.Result, error) {
 	return func(ctx context.Context, slot *time.Time) (*backup.Result, error) {
@@ -20,7 +20,7 @@ func TakeFrom(cfg etcd.Config, r *backup.Runner) func(context.Context, *time.Tim
 		if err != nil {
 			return nil, err
 		}
-		result, err := r.Run(ctx, client, slot, unobserved{})
+		result, err := r.Take(ctx, client, slot, unobserved{})
 		return result, errors.Join(err, client.Close())
 	}
 }

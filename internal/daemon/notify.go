@@ -15,7 +15,9 @@ type notifier struct {
 	log  *slog.Logger
 
 	mu     sync.Mutex
-	text   string
+	doing  string // what the scheduler does
+	queue  string // which targets lack what; "" if all is well
+	text   string // what was told
 	failed bool
 	ended  bool
 }
@@ -47,9 +49,23 @@ func (n *notifier) stopping() {
 
 // status is what systemctl status shows: one line, without a secret.
 func (n *notifier) status(format string, args ...any) {
-	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
+	n.compose(func() { n.doing = fmt.Sprintf(format, args...) })
+}
+
+// behind is the part of it that says which targets lack what.
+func (n *notifier) behind(text string) {
+	n.compose(func() { n.queue = text })
+}
+
+func (n *notifier) compose(change func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	change()
+	text := n.doing
+	if n.doing != "" && n.queue != "" {
+		text += "; "
+	}
+	text = strings.ReplaceAll(text+n.queue, "\n", "; ")
 	if text != n.text {
 		n.text = text
 		n.tell("STATUS=" + text)

@@ -6,7 +6,6 @@ import (
 
 	"github.com/drd-project/drd/internal/backup"
 	"github.com/drd-project/drd/internal/hint"
-	"github.com/drd-project/drd/internal/metrics"
 )
 
 // logLate says why a snapshot is taken at a time that is no tick.
@@ -18,21 +17,12 @@ func (s *scheduler) logLate(slot time.Time) {
 	}
 }
 
-// logTaken writes the one line of a backup, and one for each target that does not have it.
+// logTaken writes the one line of a backup. The queue writes those of the targets.
 func (s *scheduler) logTaken(r *backup.Result, took time.Duration, err error) {
-	var targets []string
-	for _, o := range r.Outcomes {
-		if o.Err == nil {
-			targets = append(targets, o.Target)
-			continue
-		}
-		s.metrics.Error(metrics.StageReplication)
-		s.log.Error("a target has no proved copy of a snapshot", problem(o.Err, "snapshot", r.Manifest.ID, "target", o.Target)...)
-	}
 	s.log.Info("snapshot taken", "snapshot", r.Manifest.ID, "revision", r.Manifest.Revision, "db_bytes", r.Manifest.DBSize,
-		"object_bytes", r.Manifest.Object.Size, "duration", took.Round(time.Millisecond).String(), "targets", targets)
-	if err != nil && len(targets) == len(r.Outcomes) {
-		s.log.Warn("the snapshot is in every target, but something was left behind", problem(err, "snapshot", r.Manifest.ID)...)
+		"object_bytes", r.Manifest.Object.Size, "duration", took.Round(time.Millisecond).String())
+	if err != nil {
+		s.log.Warn("the snapshot is taken, but something was left behind", problem(err, "snapshot", r.Manifest.ID)...)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/drd-project/drd/internal/backup"
@@ -18,6 +19,9 @@ const (
 	// the wait is drawn from the whole range (full jitter), whose end doubles with each failure.
 	shortestRetry = 30 * time.Second
 	longestRetry  = 15 * time.Minute
+	// extraEvery bounds the snapshots that are taken because a target damaged one: a target that damages all of them must
+	// not make the node take one after the other.
+	extraEvery = time.Hour
 	// lateBy is how late a tick is answered before that is worth a line in the log.
 	lateBy = time.Minute
 )
@@ -38,6 +42,9 @@ type scheduler struct {
 	failing  time.Time // the tick whose attempts fail
 	failures int       // in a row, for that tick
 	retry    time.Time // with monotonic reading
+
+	wanted atomic.Bool // a fresh snapshot, though no tick is due
+	extra  time.Time   // the last one that was taken for that, with monotonic reading
 }
 
 func newScheduler(cfg Config, state stateFile, tell *notifier, done func()) *scheduler {
@@ -71,7 +78,7 @@ func (s *scheduler) run(ctx context.Context) {
 func (s *scheduler) next(now time.Time) (slot time.Time, wait time.Duration) {
 	slot, at := s.due(now, s.last.Slot)
 	wait = at.Sub(now)
-	if slot.After(now) && s.silent() {
+	if slot.After(now) && (s.silent() || s.owed()) {
 		slot, wait = s.latest(now), 0
 	}
 	switch {
@@ -90,6 +97,14 @@ func (s *scheduler) silent() bool {
 	return !s.began.IsZero() && time.Since(s.began) > s.period(s.last.Slot)+s.jitter+clockSlack
 }
 
+// want asks for a snapshot between ticks: one that was taken turned out to be of no use in a target.
+func (s *scheduler) want() { s.wanted.Store(true) }
+
+// owed says that such a snapshot is to be taken now.
+func (s *scheduler) owed() bool {
+	return s.wanted.Load() && (s.extra.IsZero() || time.Since(s.extra) >= extraEvery)
+}
+
 // answer makes one attempt at a tick.
 func (s *scheduler) answer(ctx context.Context, slot time.Time) {
 	if !slot.Equal(s.failing) {
@@ -98,39 +113,33 @@ func (s *scheduler) answer(ctx context.Context, slot time.Time) {
 	if s.failures == 0 {
 		s.logLate(slot)
 	}
+	if s.wanted.Swap(false) { // whatever it is taken for, it is fresh
+		s.extra = time.Now()
+	}
 	s.tell.status("taking the snapshot of %s", clock(slot))
 	began := time.Now()
 	result, err := s.backup(ctx, &slot)
 	switch {
-	case taken(result, err):
+	case taken(result):
 		s.succeed(slot, began, result, err)
 	case ctx.Err() != nil:
 		s.log.Info("the snapshot under way was given up: the daemon stops", "slot", slot)
 		return
 	default:
-		s.fail(slot, result, err)
+		s.fail(slot, err)
 	}
 	s.done()
 }
 
-// taken says whether a backup answers its tick: one target with a proved copy is enough.
-func taken(r *backup.Result, err error) bool {
-	if r == nil || err == nil {
-		return r != nil
-	}
-	for _, o := range r.Outcomes {
-		if o.Err == nil {
-			return true
-		}
-	}
-	return false
-}
+// taken says whether a backup answers its tick: it does when its snapshot is in the spool, from where it gets to the
+// targets without another one.
+func taken(r *backup.Result) bool { return r != nil }
 
 func (s *scheduler) succeed(slot, began time.Time, r *backup.Result, err error) {
 	took := time.Since(began)
 	s.began, s.failing, s.failures = began, time.Time{}, 0
 	s.last = answered{Slot: slot, Taken: s.now().UTC(), Snapshot: r.Manifest.ID}
-	s.metrics.BackupTook(took)
+	s.metrics.SnapshotTook(took)
 	s.logTaken(r, took, err)
 	if err := s.state.save(s.last); err != nil { // the next start takes a snapshot too many
 		s.metrics.Error(metrics.StageState)
@@ -138,19 +147,12 @@ func (s *scheduler) succeed(slot, began time.Time, r *backup.Result, err error) 
 	}
 }
 
-func (s *scheduler) fail(slot time.Time, r *backup.Result, err error) {
+func (s *scheduler) fail(slot time.Time, err error) {
 	s.metrics.Error(metrics.StageSnapshot)
-	attrs := []any{"slot", slot}
-	if r != nil { // captured, and in no target
-		attrs = append(attrs, "snapshot", r.Manifest.ID)
-		for range r.Outcomes {
-			s.metrics.Error(metrics.StageReplication)
-		}
-	}
 	s.failures++
 	wait := backoff(s.failures)
 	s.retry = time.Now().Add(wait)
-	s.log.Error("snapshot failed", problem(err, append(attrs, "attempt", s.failures, "retry_in", wait.Round(time.Second).String())...)...)
+	s.log.Error("snapshot failed", problem(err, "slot", slot, "attempt", s.failures, "retry_in", wait.Round(time.Second).String())...)
 	s.tell.status("%s; the snapshot of %s failed (attempt %d): %s", s.lastTaken(), clock(slot), s.failures, firstLine(err))
 }
 

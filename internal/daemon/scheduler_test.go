@@ -32,11 +32,12 @@ type host struct {
 	mu    sync.Mutex
 	off   time.Duration // of the wall clock from the timers' time
 	fail  error         // what the next backups return; nil: success
-	part  error         // what one of two targets returns
+	part  error         // what comes with a snapshot that was taken
 	tries []time.Time   // wall clock at the begin of each backup
 	slots []time.Time
 	told  []string // to the service manager
 	stop  func()   // ends the daemon and waits for it
+	ticks *scheduler
 }
 
 // boot makes a host whose wall clock shows a local time, and starts the scheduler on it.
@@ -76,6 +77,7 @@ func (h *host) start() {
 		h.t.Fatal(err)
 	}
 	s := newScheduler(h.cfg, state, newNotifier(h.cfg.Notify, h.cfg.Log), func() {})
+	h.ticks = s
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -98,11 +100,7 @@ func (h *host) backup(ctx context.Context, slot *time.Time) (*backup.Result, err
 		return nil, h.fail
 	}
 	h.slots = append(h.slots, *slot)
-	r := &backup.Result{
-		Manifest: &repo.Manifest{ID: fmt.Sprintf("snapshot-%d", len(h.slots)), Revision: 7},
-		Outcomes: []backup.Outcome{{Target: "primary", Proved: time.Second}, {Target: "nas", Err: h.part}},
-	}
-	return r, h.part
+	return &backup.Result{Manifest: &repo.Manifest{ID: fmt.Sprintf("snapshot-%d", len(h.slots)), Revision: 7}}, h.part
 }
 
 // set changes what the world is like.
@@ -411,44 +409,53 @@ func TestRetryGivesWayToTheNextTick(t *testing.T) {
 	})
 }
 
-func TestOneTargetIsEnough(t *testing.T) {
+// TestSpooledIsTaken: a snapshot in the spool answers its tick, whatever else went wrong. Another one would only
+// fill the spool.
+func TestSpooledIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := boot(t, "UTC", "0 0 * * *", "2026-11-22 12:00")
+		h.pass(time.Minute)
 		h.stop()
 		h.set(func() {
-			h.tries, h.part = nil, hint.New(errors.New("upload to nas: access denied"), "check the credentials")
+			h.tries, h.part = nil, hint.New(errors.New("remove the working file: input/output error"), "see `dmesg`")
 		})
 		h.start()
 		defer func() { h.stop() }()
 		h.pass(13 * time.Hour)
-		if n := len(h.attempts()); n != 1 && n != 2 {
-			t.Errorf("%d attempts", n)
+		h.want("at the tick and no more", "Nov 23 00:00 +0000")
+		if got := h.errors(metrics.StageSnapshot) + h.errors(metrics.StageReplication); got != 0 {
+			t.Errorf("%v errors", got)
 		}
-		if got := h.errors(metrics.StageReplication); got != float64(len(h.attempts())) {
-			t.Errorf("%v replication errors", got)
-		}
-		if got := h.errors(metrics.StageSnapshot); got != 0 {
-			t.Errorf("%v snapshot errors", got)
-		}
-		for _, want := range []string{`target=nas error="upload to nas: access denied" hint="check the credentials"`, "targets=[primary]"} {
-			if !strings.Contains(h.log.String(), want) {
-				t.Errorf("no %s in %s", want, h.log.String())
-			}
+		want := `msg="the snapshot is taken, but something was left behind" snapshot=snapshot-2 error="remove the working file: input/output error" hint="see ` + "`dmesg`"
+		if !strings.Contains(h.log.String(), want) {
+			t.Errorf("no %s in %s", want, h.log.String())
 		}
 	})
 }
 
-// TestNoTargetIsFailure: a snapshot that only this host has is not off this host.
-func TestNoTargetIsFailure(t *testing.T) {
-	lost := errors.New("no route to host")
-	r := &backup.Result{Manifest: &repo.Manifest{}, Outcomes: []backup.Outcome{{Target: "a", Err: lost}, {Target: "b", Err: lost, Commit: time.Second}}}
-	if taken(r, lost) {
-		t.Error("counts as taken")
-	}
-	r.Outcomes[1].Err = nil
-	if !taken(r, lost) || !taken(r, nil) || taken(nil, lost) {
-		t.Error("one target must be enough, and no result nothing")
-	}
+// TestFreshSnapshotIsWanted: a snapshot of no use is replaced at once, and a target that makes all of them useless is
+// not fed one after the other.
+func TestFreshSnapshotIsWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := boot(t, "UTC", "0 0 * * *", "2026-11-22 12:00")
+		defer func() { h.stop() }()
+		h.pass(time.Minute)
+		h.taken()
+		h.ticks.want()
+		h.pass(longestSleep)
+		if n := len(h.taken()); n != 1 {
+			t.Errorf("%d snapshots, want one at once", n)
+		}
+		for range 36 {
+			h.ticks.want()
+			h.pass(5 * time.Minute)
+		}
+		if n := len(h.taken()); n != 3 {
+			t.Errorf("%d snapshots in three hours, want 3", n)
+		}
+		h.pass(9 * time.Hour)
+		h.want("back to the schedule", "Nov 23 00:00 +0000")
+	})
 }
 
 func TestJitter(t *testing.T) {

@@ -31,15 +31,16 @@ type Stage string
 
 // The stages of drd_errors_total.
 const (
-	StageSnapshot    Stage = "snapshot"    // no snapshot was taken, whatever the reason
-	StageReplication Stage = "replication" // one target has no proved copy of one snapshot
+	StageSnapshot    Stage = "snapshot"    // no snapshot got into the spool, whatever the reason
+	StageReplication Stage = "replication" // an attempt to bring a snapshot to a target failed
 	StageCatalogue   Stage = "catalogue"   // one target could not be read, or not all of it
 	StageEtcd        Stage = "etcd"        // the protected member did not tell its revision
+	StagePrune       Stage = "prune"       // one target should have been pruned and was not, or not of everything
 	StageState       Stage = "state"       // the schedule's state could not be read or saved
 )
 
 func stages() []Stage {
-	return []Stage{StageSnapshot, StageReplication, StageCatalogue, StageEtcd, StageState}
+	return []Stage{StageSnapshot, StageReplication, StageCatalogue, StageEtcd, StagePrune, StageState}
 }
 
 // Kind sorts what lies in a target.
@@ -88,9 +89,11 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	lastSuccess, revision, etcdRevision, diverged *prometheus.GaugeVec
-	size                                          *prometheus.GaugeVec // kind
-	recoveryPoint, replicated                     *prometheus.GaugeVec // target
-	objects, bytes                                *prometheus.GaugeVec // target, kind
+	size                                          *prometheus.GaugeVec   // kind
+	recoveryPoint, replicated, pruned             *prometheus.GaugeVec   // target
+	queued, queuedOldest                          *prometheus.GaugeVec   // target
+	lost                                          *prometheus.CounterVec // target
+	objects, bytes                                *prometheus.GaugeVec   // target, kind
 	duration                                      prometheus.Histogram
 	errors                                        *prometheus.CounterVec // stage
 }
@@ -110,6 +113,16 @@ func New(build Build) *Metrics {
 			"When the newest restorable snapshot in the target was committed, by the target's clock, in seconds since the epoch; 0 if the target holds none.", "target"),
 		recoveryPoint: gauge(r, "drd_recovery_point_timestamp_seconds",
 			"The newest instant that can be restored from the target, in seconds since the epoch; 0 if the target holds nothing restorable.", "target"),
+		pruned: gauge(r, "drd_prune_last_success_timestamp_seconds",
+			"When this node last applied retention to the target and everything that had to go went, in seconds since the epoch.", "target"),
+		queued: gauge(r, "drd_replication_queue_objects",
+			"Snapshots in this node's spool of which the target has no proved copy.", "target"),
+		queuedOldest: gauge(r, "drd_replication_queue_oldest_timestamp_seconds",
+			"When the capture of the oldest of these snapshots began, in seconds since the epoch; absent if there are none.", "target"),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "drd_replication_lost_total",
+			Help: "Snapshots of this node that the target will never have a proved copy of, as state_dir records them.",
+		}, []string{"target"}),
 		etcdRevision: gauge(r, "drd_etcd_revision",
 			"Revision of the protected etcd member when it was last asked."),
 		diverged: gauge(r, "drd_members_diverged",
@@ -120,13 +133,13 @@ func New(build Build) *Metrics {
 			"Bytes of the sealed payloads in the target, as the target lists them.", "target", "kind"),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "drd_snapshot_duration_seconds", Buckets: durations(),
-			Help: "How long this node's successful backups took, from asking etcd until the last target answered.",
+			Help: "How long this node's snapshots took, from asking etcd until they were in the spool.",
 		}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "drd_errors_total", Help: "Errors of this node since the daemon started, by what failed.",
 		}, []string{"stage"}),
 	}
-	r.MustRegister(m.duration, m.errors, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(m.duration, m.errors, m.lost, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, s := range stages() {
 		m.errors.WithLabelValues(string(s))
 	}
@@ -156,8 +169,8 @@ func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 // Error counts an error.
 func (m *Metrics) Error(s Stage) { m.errors.WithLabelValues(string(s)).Inc() }
 
-// BackupTook observes the duration of a backup that reached at least one target.
-func (m *Metrics) BackupTook(d time.Duration) { m.duration.Observe(d.Seconds()) }
+// SnapshotTook observes the duration of a snapshot that got into the spool.
+func (m *Metrics) SnapshotTook(d time.Duration) { m.duration.Observe(d.Seconds()) }
 
 // SetNewest tells the cluster's newest snapshot. It must not be called before a target could be read.
 func (m *Metrics) SetNewest(s Snapshot) {
@@ -182,6 +195,27 @@ func (m *Metrics) SetTarget(name string, t Target) {
 			m.bytes.WithLabelValues(name, string(kind)).Set(float64(a.Bytes))
 		}
 	}
+}
+
+// Pruned tells that retention was applied to the target of this name, and nothing that had to go was left, but for what the
+// store keeps locked.
+func (m *Metrics) Pruned(target string, at time.Time) {
+	m.pruned.WithLabelValues(target).Set(timestamp(at))
+}
+
+// SetQueue tells how many snapshots wait for a target, and when the capture of the oldest began; zero: none waits.
+func (m *Metrics) SetQueue(target string, objects int, oldest time.Time) {
+	m.queued.WithLabelValues(target).Set(float64(objects))
+	if oldest.IsZero() {
+		m.queuedOldest.DeleteLabelValues(target)
+		return
+	}
+	m.queuedOldest.WithLabelValues(target).Set(timestamp(oldest))
+}
+
+// AddLost counts snapshots that a target will never have. With 0 the series begins.
+func (m *Metrics) AddLost(target string, snapshots int) {
+	m.lost.WithLabelValues(target).Add(float64(snapshots))
 }
 
 // SetEtcdRevision tells the revision the protected member reported.

@@ -28,9 +28,14 @@ func full() *Metrics {
 	m.SetTarget("primary", Target{RecoveryPoint: at, Replicated: at.Add(9 * time.Second), Amounts: map[Kind]Amount{
 		KindSnapshot: {12, 3 << 30}, KindUnusable: {1, 1 << 28}, KindIncomplete: {}, KindForeign: {2, -1},
 	}})
+	m.SetQueue("primary", 0, time.Time{})
+	m.SetQueue("nas", 3, at.Add(-18*time.Hour))
+	m.AddLost("primary", 0)
+	m.AddLost("nas", 2)
 	m.SetEtcdRevision(48300)
+	m.Pruned("primary", at.Add(time.Minute))
 	m.SetDiverged(0)
-	m.BackupTook(42 * time.Second)
+	m.SnapshotTook(42 * time.Second)
 	m.Error(StageReplication)
 	return m
 }
@@ -93,7 +98,7 @@ func TestNothingKnown(t *testing.T) {
 	}
 	want := []string{
 		`drd_build_info{fips_module="",go_version="",version=""} 1`,
-		`drd_errors_total{stage="catalogue"} 0`, `drd_errors_total{stage="etcd"} 0`, `drd_errors_total{stage="replication"} 0`,
+		`drd_errors_total{stage="catalogue"} 0`, `drd_errors_total{stage="etcd"} 0`, `drd_errors_total{stage="prune"} 0`, `drd_errors_total{stage="replication"} 0`,
 		`drd_errors_total{stage="snapshot"} 0`, `drd_errors_total{stage="state"} 0`,
 	}
 	if d := cmp.Diff(want, names); d != "" {
@@ -113,6 +118,19 @@ func TestNothingLeft(t *testing.T) {
 		if strings.Contains(got, gone) {
 			t.Errorf("%s is still there", gone)
 		}
+	}
+}
+
+// TestQueueEmpties: nothing that waits has no age.
+func TestQueueEmpties(t *testing.T) {
+	m := full()
+	m.SetQueue("nas", 0, time.Time{})
+	got := scrape(t, m)
+	if !strings.Contains(got, `drd_replication_queue_objects{target="nas"} 0`) {
+		t.Error("the number of waiting snapshots is not 0")
+	}
+	if strings.Contains(got, "drd_replication_queue_oldest_timestamp_seconds{") {
+		t.Error("the oldest one is still there")
 	}
 }
 

@@ -15,8 +15,13 @@ import (
 	"github.com/drd-project/drd/internal/storage"
 )
 
-// maxForeign bounds how many foreign keys a Catalogue names; ForeignCount counts all of them.
-const maxForeign = 100
+const (
+	// maxForeign bounds how many foreign keys a Catalogue names; ForeignCount counts all of them.
+	maxForeign = 100
+	// maxRead bounds how many manifests a Catalogue reads: those of two years of a snapshot every hour. Without a bound,
+	// whoever may write to the bucket could keep everybody reading for days.
+	maxRead = 20_000
+)
 
 // Catalogue is what one look at a repository found.
 type Catalogue struct {
@@ -32,25 +37,77 @@ type Catalogue struct {
 
 // Catalogue lists the snapshots and reads every manifest and, with trust, every signature, in
 // parallel. It never reads a payload. With trust nil signatures are not checked and intact entries
-// are StateUnverified. A broken entry is that entry's problem; only a failing listing, or the end
-// of ctx, is an error.
+// are StateUnverified. With trust, a manifest is decoded only after its signature was found good, and nothing of one that is
+// refused is kept but its digest and its place in the history. A broken entry is that entry's problem; only a failing
+// listing, or the end of ctx, is an error.
+//
+// Of more than 20,000 snapshots the newest are read, as Recent does it.
 func (r *Repository) Catalogue(ctx context.Context, trust *seal.Trust) (*Catalogue, error) {
+	return r.Recent(ctx, trust, maxRead)
+}
+
+// Recent is a Catalogue for which only the newest n manifests are read; 0 reads none. Every snapshot is listed; those
+// with a manifest that was not read are StateUnread. Newest is by ID; what is dated in the future comes last, so that
+// a wrong clock, or somebody's hand, cannot keep the true ones from being read.
+func (r *Repository) Recent(ctx context.Context, trust *seal.Trust, n int) (*Catalogue, error) {
 	c := &Catalogue{Location: r.bucket.Location(), Cluster: r.cluster, Read: time.Now().UTC()}
-	found, err := r.list(ctx, c)
+	found, err := r.list(ctx, r.snapshots(), c)
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots of %s in %s: %w", r.cluster, c.Location, err)
 	}
+	if err := r.judgeNewest(ctx, found, c.Read, trust, n); err != nil {
+		return nil, fmt.Errorf("read manifests of %s in %s: %w", r.cluster, c.Location, err)
+	}
+	c.add(found)
+	return c, nil
+}
+
+// Look is the entry of one snapshot, judged as Catalogue does it, whatever else is in the repository. Where nothing is
+// listed for the ID it returns an error wrapping ErrNothing.
+func (r *Repository) Look(ctx context.Context, id ID, trust *seal.Trust) (*Entry, error) {
+	found, err := r.list(ctx, r.key(id, ""), &Catalogue{})
+	if err != nil {
+		return nil, fmt.Errorf("list snapshot %s of %s in %s: %w", id, r.cluster, r.bucket.Location(), err)
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w: no snapshot %s of cluster %s in %s", ErrNothing, id, r.cluster, r.bucket.Location())
+	}
+	if err := r.judgeNewest(ctx, found, time.Time{}, trust, 1); err != nil {
+		return nil, fmt.Errorf("read manifest of %s of %s in %s: %w", id, r.cluster, r.bucket.Location(), err)
+	}
+	return &found[0].entry, nil
+}
+
+// judgeNewest fills in all entries and sorts them. It reads the newest n manifests only.
+func (r *Repository) judgeNewest(ctx context.Context, found []*objects, now time.Time, trust *seal.Trust, n int) error {
+	slices.SortFunc(found, func(a, b *objects) int {
+		if future := a.entry.future(now); future != b.entry.future(now) {
+			if future {
+				return -1 // first among the old ones
+			}
+			return 1
+		}
+		return a.entry.ID.Compare(b.entry.ID)
+	})
 	var group errgroup.Group
 	group.SetLimit(max(1, r.bucket.Properties().Parallel))
-	for _, o := range found {
+	for _, o := range slices.Backward(found) {
+		if o.committed() {
+			if n--; n < 0 {
+				o.entry.State = StateUnread
+				continue
+			}
+		}
 		group.Go(func() error {
 			r.judge(ctx, o, trust)
 			return ctx.Err()
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("read manifests of %s in %s: %w", r.cluster, c.Location, err)
-	}
+	return group.Wait()
+}
+
+// add takes over the entries, in order, and names the payloads that are not theirs.
+func (c *Catalogue) add(found []*objects) {
 	for _, o := range found {
 		c.Entries = append(c.Entries, o.entry)
 		for _, extra := range o.payloads {
@@ -60,7 +117,6 @@ func (r *Repository) Catalogue(ctx context.Context, trust *seal.Trust) (*Catalog
 		}
 	}
 	slices.SortFunc(c.Entries, func(a, b Entry) int { return a.ID.Compare(b.ID) })
-	return c, nil
 }
 
 // objects are what was listed below one snapshot's key prefix.
@@ -70,16 +126,18 @@ type objects struct {
 	payloads            []storage.Object
 }
 
-// list groups the keys by snapshot; what belongs to none is foreign.
-func (r *Repository) list(ctx context.Context, c *Catalogue) ([]*objects, error) {
+// committed reports whether there is a manifest to be read.
+func (o *objects) committed() bool { return o.manifest.Key != "" }
+
+// list groups the keys below prefix by snapshot; what belongs to none is foreign.
+func (r *Repository) list(ctx context.Context, prefix string, c *Catalogue) ([]*objects, error) {
 	var found []*objects
 	byID := make(map[string]*objects)
-	prefix := r.snapshots()
 	for o, err := range r.bucket.List(ctx, prefix) {
 		if err != nil {
 			return nil, err
 		}
-		id, name, ok := parseKey(strings.TrimPrefix(o.Key, prefix))
+		id, name, ok := r.ParseKey(o.Key)
 		if !ok {
 			c.addForeign(o.Key)
 			continue
@@ -113,8 +171,11 @@ func (o *objects) add(name string, obj storage.Object) {
 		o.signature = obj
 	default:
 		o.payloads = append(o.payloads, obj)
+		o.entry.Payload = o.payloads[0] // until a manifest names its own
 	}
-	if obj.Modified.After(o.entry.Modified) {
+	if o.manifest.Key != "" {
+		o.entry.Modified = o.manifest.Modified
+	} else if obj.Modified.After(o.entry.Modified) {
 		o.entry.Modified = obj.Modified
 	}
 }
@@ -130,30 +191,30 @@ func (c *Catalogue) addForeign(key string) {
 	c.Foreign = append(c.Foreign, key)
 }
 
-// judge fills the entry. It looks at the gravest things first, so that the first problem found
-// names the state.
+// judge fills the entry. The first problem found names the state.
 func (r *Repository) judge(ctx context.Context, o *objects, trust *seal.Trust) {
 	e := &o.entry
-	if o.manifest.Key == "" {
-		if len(o.payloads) > 0 {
-			e.Payload = o.payloads[0]
-		}
+	if !o.committed() {
 		e.fail(StateIncomplete, errors.New("no manifest: an upload in progress, or one that was given up"))
 		return
 	}
-	e.Modified = o.manifest.Modified
 	b, err := r.readSmall(ctx, o.manifest.Key, maxManifest)
 	if err != nil {
-		e.fail(unread(err, StateBadManifest), fmt.Errorf("manifest: %w", err))
+		e.fail(notRead(err, StateBadManifest), fmt.Errorf("manifest: %w", err))
+		return
+	}
+	e.Digest = hexSHA256(b)
+	if trust != nil && !r.judgeSignature(ctx, o, b, trust) {
+		e.keepClaim(b, r.cluster)
+		if len(o.payloads) == 0 {
+			e.fail(StatePayloadMissing, errors.New("payload is missing"))
+		}
 		return
 	}
 	if !e.judgeManifest(b, r.cluster) {
 		return
 	}
 	e.Payload = o.payload(r.PayloadKey(e.ID, e.Manifest.Object.Name))
-	if trust != nil {
-		r.judgeSignature(ctx, o, b, trust)
-	}
 	e.judgePayload()
 	switch {
 	case e.State != "":
@@ -164,21 +225,23 @@ func (r *Repository) judge(ctx context.Context, o *objects, trust *seal.Trust) {
 	}
 }
 
-func (r *Repository) judgeSignature(ctx context.Context, o *objects, b []byte, trust *seal.Trust) {
+// judgeSignature reports whether somebody trusted signed the bytes of the manifest.
+func (r *Repository) judgeSignature(ctx context.Context, o *objects, b []byte, trust *seal.Trust) bool {
 	if o.signature.Key == "" {
 		o.entry.failUnsigned()
-		return
+		return false
 	}
 	signature, err := r.readSmall(ctx, o.signature.Key, maxSignature)
 	if err != nil {
-		o.entry.fail(unread(err, StateBadSignature), fmt.Errorf("signature: %w", err))
-		return
+		o.entry.fail(notRead(err, StateBadSignature), fmt.Errorf("signature: %w", err))
+		return false
 	}
 	o.entry.judgeSignature(b, signature, trust)
+	return o.entry.State == ""
 }
 
-// unread tells an object that is wrong from one that could not be read.
-func unread(err error, wrong State) State {
+// notRead tells an object that is wrong from one that could not be read.
+func notRead(err error, wrong State) State {
 	if errors.Is(err, errTooLarge) {
 		return wrong
 	}

@@ -72,6 +72,17 @@ func (s *scene) replace(t *testing.T, change func(*Manifest)) {
 	s.set(s.repo.SignatureKey(target), signed.Signature)
 }
 
+// plant signs bytes, whatever they are, and plants them as target's manifest.
+func (s *scene) plant(t *testing.T, b []byte) {
+	t.Helper()
+	signature, err := s.signer.Sign(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.set(s.repo.ManifestKey(target), b)
+	s.set(s.repo.SignatureKey(target), signature)
+}
+
 func TestCatalogueOfIntactSnapshots(t *testing.T) {
 	s := newScene(t)
 	c, e := s.look(t)
@@ -134,17 +145,20 @@ func TestCatalogueStates(t *testing.T) {
 			delete(s.objects, s.repo.ManifestKey(target))
 			delete(s.objects, s.repo.PayloadKey(target, payloadName))
 		}},
-		{"empty manifest", StateBadManifest, "not JSON", false, func(_ *testing.T, s *scene) {
+		{"empty manifest", StateBadSignature, "did not sign", false, func(_ *testing.T, s *scene) {
 			s.set(s.repo.ManifestKey(target), nil)
 		}},
-		{"half a manifest", StateBadManifest, "not JSON", false, func(_ *testing.T, s *scene) {
+		{"half a manifest", StateBadSignature, "did not sign", false, func(_ *testing.T, s *scene) {
 			s.set(s.repo.ManifestKey(target), s.signed.Bytes[:100])
+		}},
+		{"half a manifest, signed", StateBadManifest, "not JSON", false, func(t *testing.T, s *scene) {
+			s.plant(t, s.signed.Bytes[:100])
 		}},
 		{"huge manifest", StateBadManifest, "too large", false, func(_ *testing.T, s *scene) {
 			s.set(s.repo.ManifestKey(target), make([]byte, 8*maxManifest))
 		}},
-		{"later format", StateNewerFormat, "newer", false, func(_ *testing.T, s *scene) {
-			s.set(s.repo.ManifestKey(target), []byte(`{"format": 2}`))
+		{"later format", StateNewerFormat, "newer", false, func(t *testing.T, s *scene) {
+			s.plant(t, []byte(`{"format": 2}`))
 		}},
 		{"manifest of another cluster", StateBadManifest, "of cluster prod-west", false, func(t *testing.T, s *scene) {
 			s.replace(t, func(m *Manifest) { m.Cluster = "prod-west" })
@@ -203,8 +217,11 @@ func TestCatalogueStates(t *testing.T) {
 				t.Errorf("state %s, want %s", e.State, c.state)
 			}
 			wantError(t, e.Problem, c.problem)
-			if e.Restorable(false) || e.Restorable(true) != c.insecure {
+			if e.Restorable(false) || e.Restorable(true) {
 				t.Errorf("restorable %v, with insecure %v", e.Restorable(false), e.Restorable(true))
+			}
+			if known := e.State == StatePayloadMissing || e.State == StatePayloadSize; known != (e.Manifest != nil) {
+				t.Errorf("a refused manifest was kept: %+v", e.Manifest)
 			}
 			if n := s.read[s.repo.ManifestKey(target)]; n > maxManifest+1 {
 				t.Errorf("%d bytes of the manifest were read", n)
@@ -214,6 +231,11 @@ func TestCatalogueStates(t *testing.T) {
 			}
 			if e.Modified.IsZero() {
 				t.Error("no time of modification")
+			}
+			// Who does without signatures sees more.
+			unverified, err := s.repo.Look(t.Context(), target, nil)
+			if err != nil || unverified.Restorable(false) || unverified.Restorable(true) != c.insecure {
+				t.Errorf("without trust: %+v, %v", unverified, err)
 			}
 		})
 	}
@@ -238,7 +260,7 @@ func TestCatalogueOfAnExpiredSigner(t *testing.T) {
 	}
 	s.trust = trust
 	_, e := s.look(t) // the other snapshot is of 09:00
-	if e.State != StateExpiredSigner || e.Restorable(false) || !e.Restorable(true) {
+	if e.State != StateExpiredSigner || e.Restorable(false) || e.Restorable(true) {
 		t.Errorf("state %s, %v", e.State, e.Problem)
 	}
 }

@@ -62,7 +62,7 @@ func encode(m *Manifest) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// DecodeManifest reads a manifest and validates it. At most 1 MiB of UTF-8 JSON is accepted, every
+// DecodeManifest reads a manifest and validates it. At most 64 KiB of UTF-8 JSON is accepted, every
 // key once; fields this drd does not know are ignored, wrong types are not. A manifest of a later
 // format is an error wrapping ErrNewerFormat.
 func DecodeManifest(b []byte) (*Manifest, error) {

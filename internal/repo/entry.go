@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -14,26 +15,28 @@ import (
 // stands in JSON output.
 type State string
 
-// The states of an entry, gravest first where several apply: an entry has the first one that does.
+// The states of an entry, in the order in which they are looked for: an entry has the first one that applies.
 const (
 	// StateIncomplete: there is no manifest. An upload in progress, or litter.
 	StateIncomplete State = "incomplete"
+	// StateUnread: there is a manifest, and nobody read it: the look was at the newest snapshots only.
+	StateUnread State = "unread"
 	// StateUnreadable: the store did not hand out manifest or signature. Nothing is known about them;
 	// this is not a finding of damage.
 	StateUnreadable State = "unreadable"
-	// StateNewerFormat: the manifest is of a later format than this drd reads.
-	StateNewerFormat State = "newer-format"
-	// StateBadManifest: the manifest cannot be one of this snapshot: malformed, contradictory, or
-	// that of another snapshot or cluster.
-	StateBadManifest State = "bad-manifest"
+	// StateUnsigned: there is a manifest and no signature.
+	StateUnsigned State = "unsigned"
 	// StateBadSignature: the signature does not belong to the manifest.
 	StateBadSignature State = "bad-signature"
 	// StateUnknownSigner: the signing key is not trusted.
 	StateUnknownSigner State = "unknown-signer"
 	// StateExpiredSigner: the signing key was not valid when the capture began.
 	StateExpiredSigner State = "expired-signer"
-	// StateUnsigned: there is a manifest and no signature.
-	StateUnsigned State = "unsigned"
+	// StateNewerFormat: the manifest is of a later format than this drd reads.
+	StateNewerFormat State = "newer-format"
+	// StateBadManifest: the manifest cannot be one of this snapshot: too large, malformed, contradictory, or
+	// that of another snapshot or cluster.
+	StateBadManifest State = "bad-manifest"
 	// StatePayloadMissing: the sealed object is not there.
 	StatePayloadMissing State = "payload-missing"
 	// StatePayloadSize: the sealed object has another size than the manifest records.
@@ -46,18 +49,23 @@ const (
 
 // Entry is one snapshot as it was found.
 type Entry struct {
-	ID       ID
-	State    State
-	Problem  error          // all that is wrong, on one line; nil for StateOK and StateUnverified
-	Manifest *Manifest      // nil when there is none that can be read
+	ID    ID
+	State State
+	// Problem is all that is wrong, on one printable line of at most 300 bytes; nil for StateOK, StateUnverified and
+	// StateUnread. Of the errors it tells, those of seal and storage that callers ask for are found with errors.Is.
+	Problem  error
+	Manifest *Manifest      // nil when it was not read, or cannot be believed
 	Digest   string         // hex SHA-256 of the manifest's bytes, "" when they were not read
 	Signer   seal.Signed    // zero unless the signature is good
-	Payload  storage.Object // as listed; zero when it is not there
+	Payload  storage.Object // as listed, without a manifest the first one; zero when it is not there
 	Modified time.Time      // of the manifest, else of the newest object, by the store's clock
+
+	claimed *place // what a manifest without a trusted signature says of the history; nil when it says nothing
 }
 
 // Restorable reports whether a restore may use the entry: manifest and payload are there and the
-// signature is good. With insecure, signatures do not count.
+// signature is good. With insecure, signatures do not count; that finds only what was looked at without trust, for
+// a look with trust does not keep the manifests that it refuses.
 func (e *Entry) Restorable(insecure bool) bool {
 	if e.Manifest == nil || e.payloadProblem() != nil {
 		return false
@@ -79,15 +87,14 @@ func (e *Entry) payloadProblem() error {
 // fail records a problem. The first one names the state.
 func (e *Entry) fail(state State, problem error) {
 	if e.State == "" {
-		e.State, e.Problem = state, problem
+		e.State, e.Problem = state, describe(problem)
 		return
 	}
-	e.Problem = fmt.Errorf("%w; %w", e.Problem, problem)
+	e.Problem = describe(e.Problem, problem)
 }
 
 // judgeManifest decodes and checks a manifest's bytes and reports whether they describe this entry.
 func (e *Entry) judgeManifest(b []byte, cluster string) bool {
-	e.Digest = hexSHA256(b)
 	m, err := DecodeManifest(b)
 	switch {
 	case errors.Is(err, ErrNewerFormat):
@@ -105,10 +112,10 @@ func (e *Entry) judgeManifest(b []byte, cluster string) bool {
 	return false
 }
 
-// judgeSignature checks the signature over a manifest's bytes. A key counts as valid when it was
-// at the start of the capture.
+// judgeSignature checks the signature over a manifest's bytes. A key counts as valid when it was at the start of the
+// capture, of which the ID has the seconds.
 func (e *Entry) judgeSignature(b, signature []byte, trust *seal.Trust) {
-	signer, err := trust.Verify(b, signature, e.Manifest.CaptureStart)
+	signer, err := trust.Verify(b, signature, e.ID.Time)
 	switch {
 	case err == nil:
 		e.Signer = signer
@@ -120,6 +127,18 @@ func (e *Entry) judgeSignature(b, signature []byte, trust *seal.Trust) {
 		e.fail(StateExpiredSigner, err)
 	default:
 		e.fail(StateBadSignature, err)
+	}
+}
+
+// keepClaim keeps what a manifest without a trusted signature says of the history, and nothing else of it: no restore
+// uses it, but a node that trusts other keys must not start a timeline of its own for that.
+func (e *Entry) keepClaim(b []byte, cluster string) {
+	if e.State != StateUnknownSigner && e.State != StateExpiredSigner && e.State != StateUnreadable {
+		return
+	}
+	p := new(place)
+	if err := json.Unmarshal(b, p); err == nil && p.valid(e.ID, cluster) {
+		e.claimed = p
 	}
 }
 

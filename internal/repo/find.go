@@ -19,19 +19,25 @@ const maxNamed = 10
 
 // Latest is the newest restorable entry: the newest by the time of capture, never the one with the
 // highest revision, for a rebuilt cluster begins with low ones. Entries of the future do not count; Future names them.
+// Entries that stand behind an earlier one do not count either; PassedOver names them, and Behind says what that means.
 // Without any it returns an error wrapping ErrNothing. With insecure, signatures do not count.
 func (c *Catalogue) Latest(now time.Time, insecure bool) (*Entry, error) {
-	var latest *Entry
-	for i := range c.Entries {
-		e := &c.Entries[i]
-		if e.Restorable(insecure) && !e.future(now) && (latest == nil || e.newer(latest)) {
-			latest = e
-		}
-	}
+	latest, _ := newestOf(c.restorable(now, insecure))
 	if latest == nil {
 		return nil, c.nothing(now, insecure)
 	}
 	return latest, nil
+}
+
+// restorable are the entries among which Latest chooses.
+func (c *Catalogue) restorable(now time.Time, insecure bool) []*Entry {
+	var all []*Entry
+	for i := range c.Entries {
+		if e := &c.Entries[i]; e.Restorable(insecure) && !e.future(now) {
+			all = append(all, e)
+		}
+	}
+	return all
 }
 
 // Future are the entries dated more than FutureSkew after now.
@@ -47,17 +53,22 @@ func (c *Catalogue) Future(now time.Time) []*Entry {
 
 func (e *Entry) future(now time.Time) bool { return e.ID.Time.After(now.Add(FutureSkew)) }
 
-// newer orders two entries with manifests by the second in which their captures began. Within one second
-// a timeline is newer than its parent, and on one timeline the higher revision is.
+// wantsTrust reports whether the entry might be restorable for someone who trusts other keys.
+func (e *Entry) wantsTrust() bool { return e.State == StateUnverified || e.State == StateUnknownSigner }
+
+// newer orders two entries, whose place in the history is known, by the second in which their captures began. Within
+// one second a timeline is newer than its parent, and on one timeline the higher revision is.
 func (e *Entry) newer(other *Entry) bool {
-	a, b := e.Manifest, other.Manifest
-	if e.ID.Time.Unix() == other.ID.Time.Unix() && a.Timeline != b.Timeline {
-		if a.TimelineParent == b.Timeline {
-			return true
-		}
-		if b.TimelineParent == a.Timeline {
-			return false
-		}
+	if e.ID.Time.Unix() != other.ID.Time.Unix() {
+		return e.ID.Compare(other.ID) > 0
+	}
+	a, b := e.place(), other.place()
+	switch {
+	case a.Timeline == b.Timeline:
+	case a.TimelineParent == b.Timeline:
+		return true
+	case b.TimelineParent == a.Timeline:
+		return false
 	}
 	return e.ID.Compare(other.ID) > 0
 }
@@ -70,7 +81,7 @@ func (c *Catalogue) nothing(now time.Time, insecure bool) error {
 	}
 	err := fmt.Errorf("%w: none of %d snapshots of cluster %s in %s can be used (%s)",
 		ErrNothing, len(c.Entries), c.Cluster, c.Location, c.tally(now))
-	if !insecure && slices.ContainsFunc(c.Entries, func(e Entry) bool { return e.Restorable(true) && !e.future(now) }) {
+	if !insecure && slices.ContainsFunc(c.Entries, func(e Entry) bool { return e.wantsTrust() && !e.future(now) }) {
 		return hint.New(err, "give the public keys of your nodes with --trust FILE")
 	}
 	return hint.New(err, "run `drd list` to see what is wrong with each")

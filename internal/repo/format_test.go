@@ -50,7 +50,7 @@ func TestFormatPageNamesEveryFieldAndState(t *testing.T) {
 	}
 	for _, s := range []State{
 		StateIncomplete, StateUnreadable, StateNewerFormat, StateBadManifest, StateBadSignature, StateUnknownSigner,
-		StateExpiredSigner, StateUnsigned, StatePayloadMissing, StatePayloadSize, StateUnverified, StateOK,
+		StateExpiredSigner, StateUnsigned, StatePayloadMissing, StatePayloadSize, StateUnverified, StateOK, StateUnread,
 	} {
 		if !strings.Contains(page, "| `"+string(s)+"` |") {
 			t.Errorf("%s does not name state %s", formatPage, s)
@@ -142,9 +142,9 @@ func checkDirectory(t *testing.T, r *Repository, trust *seal.Trust, m *Manifest)
 	if err != nil || hexSHA256(got) != m.Object.SHA256 {
 		t.Errorf("read %d bytes of payload, %v", len(got), err)
 	}
-	clusters, err := Clusters(t.Context(), r.Bucket())
-	if err != nil || len(clusters) != 1 || clusters[0] != testCluster {
-		t.Errorf("clusters %v, %v", clusters, err)
+	clusters, complete, err := Clusters(t.Context(), r.Bucket())
+	if err != nil || !complete || len(clusters) != 1 || clusters[0] != testCluster {
+		t.Errorf("clusters %v, %v, %v", clusters, complete, err)
 	}
 }
 

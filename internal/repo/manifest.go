@@ -5,9 +5,9 @@ import "time"
 // ManifestFormat is the manifest format that this drd writes, and the highest it reads.
 const ManifestFormat = 1
 
-// maxManifest bounds a manifest in bytes. Real ones take about 2 KiB; the bound keeps a planted
-// object from filling the memory of whoever lists the repository.
-const maxManifest = 1 << 20
+// maxManifest bounds a manifest in bytes. Real ones take about 2 KiB, one with every list at its bound
+// about 40 KiB; a planted object must not fill the memory of whoever lists the repository.
+const maxManifest = 64 << 10
 
 // maxSignature bounds a signature in bytes. An armored RSA-16384 signature takes about 6 KiB.
 const maxSignature = 64 << 10
@@ -45,26 +45,32 @@ type Manifest struct {
 	CompactRevision int64  `json:"compact_revision"` // -1: never compacted, as etcd has it
 	RaftTerm        uint64 `json:"raft_term"`        // of the member just before the capture, 0: not known
 	RaftIndex       uint64 `json:"raft_index"`       // of the member just before the capture, 0: not known
-	Keys            int64  `json:"keys"`             // live keys at Revision
-	Revisions       int64  `json:"revisions"`        // entries in the key bucket, history and tombstones included
-	DBSize          int64  `json:"db_size"`          // bytes of the plain snapshot without etcd's trailer
-	EtcdVersion     string `json:"etcd_version"`     // of the server
-	StorageVersion  string `json:"storage_version"`  // "" from servers before 3.6
-	HashKV          HashKV `json:"hashkv"`           // computed from the snapshot, at Revision and CompactRevision
 
-	// Compared says what live members answered when they were asked for the same hash.
+	// Leader is the raft leader that the member knew just before the capture, in hex; "" when it knew none, which is
+	// what a member says that is cut off from the majority. nil: not recorded.
+	Leader  *string `json:"leader,omitempty"`
+	Learner bool    `json:"learner"` // the member had no vote and might be far behind those that have one
+
+	Keys           int64  `json:"keys"`            // live keys at Revision
+	Revisions      int64  `json:"revisions"`       // entries in the key bucket, history and tombstones included
+	DBSize         int64  `json:"db_size"`         // bytes of the plain snapshot without etcd's trailer
+	EtcdVersion    string `json:"etcd_version"`    // of the server
+	StorageVersion string `json:"storage_version"` // "" from servers before 3.6
+	HashKV         HashKV `json:"hashkv"`          // computed from the snapshot, at Revision and CompactRevision
+
+	// Compared says what live members answered when they were asked for the same hash; at most 64.
 	Compared []Comparison `json:"compared,omitempty"`
 
 	Plain       Plain    `json:"plain"`
 	Object      Object   `json:"object"`
 	Leases      int      `json:"leases"`           // lease records in the snapshot
-	Alarms      []string `json:"alarms,omitempty"` // alarms stored in the snapshot, such as "NOSPACE"
+	Alarms      []string `json:"alarms,omitempty"` // alarms stored in the snapshot, such as "NOSPACE"; at most 64
 	AuthEnabled bool     `json:"auth_enabled"`
 	Drd         Build    `json:"drd"`
 
 	// Previous is the hex SHA-256 of the manifest that the same node wrote before, "" for its first.
 	Previous string            `json:"previous"`
-	Distro   map[string]string `json:"distro,omitempty"` // facts of the distribution, never secrets
+	Distro   map[string]string `json:"distro,omitempty"` // facts of the distribution, never secrets; at most 64
 }
 
 // Member is the etcd member a snapshot was taken from.
@@ -104,7 +110,7 @@ type Object struct {
 	SHA256     string   `json:"sha256"`     // hex
 	Size       int64    `json:"size"`       // bytes
 	Envelope   string   `json:"envelope"`   // how to open it, "age-v1"
-	Recipients []string `json:"recipients"` // fingerprints of the public keys it is sealed for
+	Recipients []string `json:"recipients"` // fingerprints of the public keys it is sealed for, 1 to 256
 }
 
 // Build is the drd that wrote the manifest.

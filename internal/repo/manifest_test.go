@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,8 @@ func full() *Manifest {
 	m.Slot = &slot
 	m.CompactRevision, m.HashKV.CompactRevision = 45000, 45000
 	m.RaftIndex = 61822
+	leader := "fd422379fda50e48"
+	m.Leader = &leader
 	m.Compared = []Comparison{
 		{Member: "b1f4c9e07a6d2253", Hash: 1864247072, Revision: 45000, CompactRevision: 42000, Result: ResultEqual},
 		{Member: "fd422379fda50e48", Endpoint: "https://10.0.0.3:2379", Result: ResultNotCompared, Reason: "connection refused"},
@@ -50,8 +53,27 @@ func TestManifestForm(t *testing.T) {
 	}
 }
 
+// What was written before leader and learner were recorded reads as ever, and does not claim that there was no leader.
+func TestManifestWithoutLeader(t *testing.T) {
+	b, err := os.ReadFile("testdata/manifest-without-leader.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeManifest(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := full()
+	want.Leader = nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestManifestRoundTrip(t *testing.T) {
-	for name, m := range map[string]*Manifest{"full": full(), "least": sample(at(0, 1, memberB), []byte("x"))} {
+	alone := sample(at(0, 2, memberB), []byte("x"))
+	alone.Leader, alone.Learner = new(string), true
+	for name, m := range map[string]*Manifest{"full": full(), "least": sample(at(0, 1, memberB), []byte("x")), "cut off": alone} {
 		b, err := encode(m)
 		if err != nil {
 			t.Fatal(err)
@@ -99,6 +121,15 @@ func TestValidate(t *testing.T) {
 		{"keys", func(m *Manifest) { m.Keys = -1 }},
 		{"keys", func(m *Manifest) { m.Keys = m.Revisions + 1 }},
 		{"leases", func(m *Manifest) { m.Leases = -1 }},
+		{"leader", func(m *Manifest) { *m.Leader = "0" }},
+		{"compared: 65 entries, at most 64", func(m *Manifest) { m.Compared = make([]Comparison, 65) }},
+		{"object.recipients: 257 entries, at most 256", func(m *Manifest) { m.Object.Recipients = make([]string, 257) }},
+		{"alarms: 65 entries, at most 64", func(m *Manifest) { m.Alarms = make([]string, 65) }},
+		{"distro: 65 entries, at most 64", func(m *Manifest) {
+			for i := range 63 {
+				m.Distro[strconv.Itoa(i)] = ""
+			}
+		}},
 		{"compared[1]", func(m *Manifest) { m.Compared[1].Reason = "" }},
 		{"compared[0].result", func(m *Manifest) { m.Compared[0].Result = "same" }},
 		{"compared[0].member", func(m *Manifest) { m.Compared[0].Member = "" }},

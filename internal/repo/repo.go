@@ -95,18 +95,17 @@ func (r *Repository) key(id ID, name string) string {
 
 func (r *Repository) snapshots() string { return r.cluster + "/" + snapshotsDir + "/" }
 
-// Clusters names clusters that have snapshots in the bucket, in order, for hints ("no such
-// cluster, there is …"). A bucket cannot list directories only, so it looks at the first 10,000
-// keys and no further: a name it returns is there, a name it does not return may be.
-func Clusters(ctx context.Context, b storage.Bucket) ([]string, error) {
-	var names []string
+// Clusters names clusters that have snapshots in the bucket, in order. A bucket cannot list directories
+// only, so it looks at the first 10,000 keys and no further: a name it returns is there; complete says whether the
+// bucket ended before that, so that there are no others.
+func Clusters(ctx context.Context, b storage.Bucket) (names []string, complete bool, err error) {
 	scanned, last := 0, ""
 	for o, err := range b.List(ctx, "") {
 		if err != nil {
-			return nil, fmt.Errorf("list clusters in %s: %w", b.Location(), err)
+			return nil, false, fmt.Errorf("list clusters in %s: %w", b.Location(), err)
 		}
 		if scanned++; scanned > clusterScan {
-			break
+			return names, false, nil
 		}
 		name, _, isDir := strings.Cut(o.Key, "/")
 		if !isDir || name == last || ValidClusterName(name) != nil {
@@ -115,13 +114,13 @@ func Clusters(ctx context.Context, b storage.Bucket) ([]string, error) {
 		last = name
 		found, err := holdsSnapshots(ctx, b, name)
 		if err != nil {
-			return nil, fmt.Errorf("list clusters in %s: %w", b.Location(), err)
+			return nil, false, fmt.Errorf("list clusters in %s: %w", b.Location(), err)
 		}
 		if found {
 			names = append(names, name)
 		}
 	}
-	return names, nil
+	return names, true, nil
 }
 
 func holdsSnapshots(ctx context.Context, b storage.Bucket, cluster string) (bool, error) {

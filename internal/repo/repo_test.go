@@ -57,9 +57,9 @@ func TestClusters(t *testing.T) {
 	} {
 		m.set(key, nil)
 	}
-	got, err := Clusters(t.Context(), m)
-	if err != nil {
-		t.Fatal(err)
+	got, complete, err := Clusters(t.Context(), m)
+	if err != nil || !complete {
+		t.Fatal(complete, err)
 	}
 	if diff := cmp.Diff([]string{"prod-2", "prod"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -72,11 +72,12 @@ func TestClustersStaysCheap(t *testing.T) {
 		m.set("busy/archive/t/"+id.String(), nil)
 	}
 	m.set("busy/snapshots/x", nil)
+	m.set("next/snapshots/x", nil) // too far away to be found
 	listed := 0
 	m.fault = func(string, string) error { listed++; return nil }
-	got, err := Clusters(t.Context(), m)
-	if err != nil {
-		t.Fatal(err)
+	got, complete, err := Clusters(t.Context(), m)
+	if err != nil || complete {
+		t.Fatal("complete:", complete, err)
 	}
 	if diff := cmp.Diff([]string{"busy"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -97,14 +98,14 @@ func TestClustersReportsAFailingListing(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := Clusters(t.Context(), m); !errors.Is(err, storage.ErrDenied) {
+		if _, _, err := Clusters(t.Context(), m); !errors.Is(err, storage.ErrDenied) {
 			t.Errorf("call %d: error is %v", failAt, err)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	m.fault = nil
-	if _, err := Clusters(ctx, m); !errors.Is(err, context.Canceled) {
+	if _, _, err := Clusters(ctx, m); !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
 	}
 }

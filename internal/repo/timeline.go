@@ -33,19 +33,22 @@ type Position struct {
 //
 // Otherwise a new timeline begins, with the newest entry's as its parent.
 //
-// Every entry with a readable manifest is a witness, whether its signer is trusted or not, so that nodes
+// Every entry whose manifest was read is a witness, whether its signer is trusted or not, so that nodes
 // that trust different keys agree. Only entries that are certainly not what a drd wrote
-// (StateBadSignature, StateUnsigned), and entries from the future, are not.
+// (StateBadSignature, StateUnsigned), and entries from the future, are not. An entry that stands behind an earlier one
+// (see Behind) is never the newest: what a member wrote that was cut off must not draw the healthy ones away from
+// their timeline.
 func (c *Catalogue) NextTimeline(cluster string, live Position) (timeline, parent string) {
-	newest := c.newestWitness()
+	witnesses := c.witnesses()
+	newest, _ := newestOf(witnesses)
 	if newest == nil {
 		return timelineID(cluster, live.EtcdClusterID, "", ""), ""
 	}
-	m := newest.Manifest
-	if m.EtcdClusterID == live.EtcdClusterID && !c.highWater(m.Timeline).ahead(live) {
-		return m.Timeline, m.TimelineParent
+	p := newest.place()
+	if p.EtcdClusterID == live.EtcdClusterID && !highWater(witnesses, p.Timeline).ahead(live) {
+		return p.Timeline, p.TimelineParent
 	}
-	return timelineID(cluster, live.EtcdClusterID, m.Timeline, m.ID), m.Timeline
+	return timelineID(cluster, live.EtcdClusterID, p.Timeline, newest.ID.String()), p.Timeline
 }
 
 // timelineID is specified in docs/format.md.
@@ -54,32 +57,33 @@ func timelineID(cluster, etcdClusterID, parent, lastID string) string {
 	return hexSHA256([]byte(text))[:timelineDigits]
 }
 
-// witness reports whether the entry's manifest says something about the history.
-func (c *Catalogue) witness(e *Entry) bool {
-	if !c.Read.IsZero() && e.future(c.Read) {
-		return false
-	}
-	return e.Manifest != nil && e.State != StateBadSignature && e.State != StateUnsigned
-}
-
-func (c *Catalogue) newestWitness() *Entry {
-	var newest *Entry
+// witnesses are the entries whose manifests say something about the history.
+func (c *Catalogue) witnesses() []*Entry {
+	var all []*Entry
 	for i := range c.Entries {
-		if e := &c.Entries[i]; c.witness(e) && (newest == nil || e.newer(newest)) {
-			newest = e
+		e := &c.Entries[i]
+		if e.place() == nil || e.State == StateBadSignature || e.State == StateUnsigned || (!c.Read.IsZero() && e.future(c.Read)) {
+			continue
 		}
+		all = append(all, e)
 	}
-	return newest
+	return all
 }
 
-// highWater is the furthest that any witness saw a timeline, field by field.
-func (c *Catalogue) highWater(timeline string) Position {
+// highWater is the furthest that any witness saw a timeline, field by field. The term of a member that was cut off is its
+// own and not the cluster's: without pre-vote, which etcd 3.4 leaves off, it rises with each election that such a member
+// calls in vain.
+func highWater(witnesses []*Entry, timeline string) Position {
 	var high Position
-	for i := range c.Entries {
-		if e := &c.Entries[i]; c.witness(e) && e.Manifest.Timeline == timeline {
-			high.Revision = max(high.Revision, e.Manifest.Revision)
-			high.RaftTerm = max(high.RaftTerm, e.Manifest.RaftTerm)
-			high.RaftIndex = max(high.RaftIndex, e.Manifest.RaftIndex)
+	for _, e := range witnesses {
+		p := e.place()
+		if p.Timeline != timeline {
+			continue
+		}
+		high.Revision = max(high.Revision, p.Revision)
+		high.RaftIndex = max(high.RaftIndex, p.RaftIndex)
+		if !p.cutOff() {
+			high.RaftTerm = max(high.RaftTerm, p.RaftTerm)
 		}
 	}
 	return high

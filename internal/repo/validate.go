@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 )
 
 var (
@@ -20,6 +19,7 @@ var (
 // that does not, up to a bound, on one line.
 func (m *Manifest) Validate() error {
 	var p problems
+	p.lengths(m)
 	p.identity(m)
 	p.times(m)
 	p.history(m)
@@ -36,8 +36,16 @@ func (m *Manifest) Validate() error {
 }
 
 // maxProblems bounds how many problems an error names, and %.80q below how much of each value: a
-// manifest is up to 1 MiB of what somebody else wrote.
+// manifest is up to 64 KiB of what somebody else wrote.
 const maxProblems = 8
+
+// The most entries that each list of a manifest may have: several times what the largest cluster needs.
+const (
+	maxCompared   = 64 // members of a cluster
+	maxRecipients = 256
+	maxAlarms     = 64
+	maxDistro     = 64
+)
 
 // problems collects what is wrong.
 type problems []string
@@ -96,6 +104,9 @@ func (p *problems) history(m *Manifest) {
 		"hashkv: not at the revision and compact revision of the snapshot")
 	p.unless(m.Keys >= 0 && m.Keys <= m.Revisions, "keys: %d is not between 0 and revisions (%d)", m.Keys, m.Revisions)
 	p.unless(m.Leases >= 0, "leases: %d is negative", m.Leases)
+	if m.Leader != nil && *m.Leader != "" {
+		p.match(hex64Pattern, "leader", *m.Leader)
+	}
 }
 
 func (p *problems) comparisons(all []Comparison) {
@@ -123,6 +134,17 @@ func (p *problems) content(m *Manifest) {
 	p.unless(m.Drd.Version != "", "drd.version: empty")
 }
 
+func (p *problems) lengths(m *Manifest) {
+	p.atMost(maxCompared, "compared", len(m.Compared))
+	p.atMost(maxRecipients, "object.recipients", len(m.Object.Recipients))
+	p.atMost(maxAlarms, "alarms", len(m.Alarms))
+	p.atMost(maxDistro, "distro", len(m.Distro))
+}
+
+func (p *problems) atMost(most int, key string, n int) {
+	p.unless(n <= most, "%s: %d entries, at most %d are allowed", key, n, most)
+}
+
 // texts refuses what would move the cursor of a terminal: these fields are shown to people, also
 // from manifests that nobody signed.
 func (p *problems) texts(m *Manifest) {
@@ -145,8 +167,4 @@ func (p *problems) printable(key string, values ...string) {
 	for _, v := range values {
 		p.unless(isPrintable(v), "%s: %.80q holds unprintable characters", key, v)
 	}
-}
-
-func isPrintable(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }

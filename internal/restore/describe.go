@@ -110,5 +110,5 @@ func (p *Plan) warnAboutThis(e *repo.Entry, now time.Time) {
 }
 
 func (p *Plan) warn(format string, args ...any) {
-	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
+	p.Warnings = append(p.Warnings, repo.Printable(fmt.Sprintf(format, args...)))
 }

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/server/v3/lease/leasepb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/snapshot"
 )
 
@@ -51,8 +52,9 @@ func planEdits(f snapshot.Facts, r Request) (edits, error) {
 		revision:    f.Revision,
 		bump:        r.Bump.amount(f.Kubernetes),
 	}
-	if e.bump > maxRevision-e.revision {
-		return edits{}, fmt.Errorf("revision bump %d: the store is at revision %d, no room is left above", e.bump, e.revision)
+	if e.bump > 0 && e.bump > maxRevision-e.revision {
+		err := fmt.Errorf("revision bump %d: the store is at revision %d, no room is left above", e.bump, e.revision)
+		return edits{}, hint.New(err, "keep the revisions as they are: --bump-revision 0")
 	}
 	return e, nil
 }

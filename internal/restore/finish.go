@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/drd-project/drd/internal/snapshot"
 )
 
 // confirm inspects the store at path, which was changed, and meanwhile does something else with it.
@@ -13,16 +16,38 @@ func (r *run) confirm(ctx context.Context, path string, meanwhile func(ctx conte
 	return r.step(StepConfirm, 0, func() error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return meanwhile(ctx) })
-		g.Go(func() error {
-			after, err := r.insp.Inspect(ctx, path, nil)
-			if err != nil {
+		g.Go(func() (err error) {
+			if r.result.Facts, err = r.insp.Inspect(ctx, path, nil); err != nil {
 				return fmt.Errorf("check the finished store: %w", err)
 			}
-			r.result.Facts = after
-			return compareEdited(r.facts, after, r.edits)
+			return nil
 		})
-		return g.Wait()
+		var past snapshot.Hash
+		if r.edits.bump > 0 {
+			g.Go(func() (err error) {
+				past, err = r.hashPast(ctx, path)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		return compareEdited(r.facts, r.result.Facts, past, r.edits)
 	})
+}
+
+// hashPast hashes the finished store as it was before the revision was bumped.
+func (r *run) hashPast(ctx context.Context, path string) (snapshot.Hash, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return snapshot.Hash{}, fmt.Errorf("hash the finished store: %w", err)
+	}
+	defer f.Close()
+	past, err := r.insp.HashFile(ctx, f, r.facts.Revision, r.facts.CompactRevision)
+	if err != nil {
+		return snapshot.Hash{}, fmt.Errorf("hash the finished store: %w", err)
+	}
+	return past, nil
 }
 
 // finishFile makes the standard snapshot file: store, trailer, final name. A store without a change keeps the trailer

@@ -23,7 +23,7 @@ func checkNotInUse(dataDir, proc string) error {
 	if err != nil {
 		return err
 	}
-	pid, found := etcdProcess(dataDir, proc)
+	pid, found := etcdProcess(canonical(dataDir), proc)
 	switch {
 	case found:
 		err = fmt.Errorf("data directory %s is in use by a running etcd (process %d)", dataDir, pid)
@@ -33,6 +33,16 @@ func checkNotInUse(dataDir, proc string) error {
 		return nil
 	}
 	return hint.New(err, "stop etcd on this machine, then move the old data aside: mv %s %s.old", dataDir, dataDir)
+}
+
+// canonical resolves the symbolic links on the way to a directory, as /proc names open files. The directory itself need
+// not exist; where its parent does not either, there is nothing to resolve.
+func canonical(dir string) string {
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	if err != nil {
+		return filepath.Clean(dir)
+	}
+	return filepath.Join(parent, filepath.Base(dir))
 }
 
 // lockedDB reports whether someone holds bbolt's lock (flock) on the database.
@@ -56,7 +66,7 @@ func lockedDB(path string) (bool, error) {
 	return false, nil
 }
 
-// etcdProcess returns a process that has a file below dataDir open, or an etcd started with it.
+// etcdProcess returns a process that has a file below dataDir open, or an etcd started with it. dataDir is canonical.
 func etcdProcess(dataDir, proc string) (pid int, found bool) {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
@@ -112,7 +122,7 @@ func startedWith(root, proc, dataDir string) bool {
 	if err1 == nil && err2 == nil {
 		return os.SameFile(theirs, ours)
 	}
-	return filepath.Clean(named) == dataDir && sameMounts(root, proc)
+	return canonical(named) == dataDir && sameMounts(root, proc)
 }
 
 // namedDataDir reads --data-dir or ETCD_DATA_DIR; a flag beats the environment, as in etcd.

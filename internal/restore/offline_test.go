@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/snapshot"
 )
 
@@ -83,8 +85,13 @@ func TestPlanEdits(t *testing.T) {
 		}
 	}
 	_, err = planEdits(snapshot.Facts{Revision: math.MaxInt64 / 2}, Request{Bump: Bump{fixed: true, by: 1}})
-	if err == nil {
-		t.Error("a bump without room above was planned")
+	if err == nil || len(hint.Of(err)) == 0 {
+		t.Errorf("a bump without room above: %v, hints %q", err, hint.Of(err))
+	}
+	for _, bump := range []Bump{exact, {}} {
+		if _, err := planEdits(snapshot.Facts{Revision: math.MaxInt64 - 7}, Request{Bump: bump}); err != nil {
+			t.Errorf("no bump of a large revision: %v", err)
+		}
 	}
 }
 
@@ -93,7 +100,7 @@ func TestCompareEdited(t *testing.T) {
 	good := before
 	good.Leases = 3
 	e := edits{leases: []int64{7}}
-	if err := compareEdited(before, good, e); err != nil {
+	if err := compareEdited(before, good, snapshot.Hash{}, e); err != nil {
 		t.Error(err)
 	}
 	for want, spoil := range map[string]func(*snapshot.Facts){
@@ -108,9 +115,29 @@ func TestCompareEdited(t *testing.T) {
 	} {
 		bad := good
 		spoil(&bad)
-		if err := compareEdited(before, bad, e); err == nil || !strings.Contains(err.Error(), want) {
+		if err := compareEdited(before, bad, snapshot.Hash{}, e); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+// TestCompareBumped: a bump changes the hash of the store, but not that of what was there before.
+func TestCompareBumped(t *testing.T) {
+	before := snapshot.Facts{Revision: 100, CompactRevision: 50, Keys: 10, Revisions: 60, HashKV: 1}
+	good := snapshot.Facts{Revision: 1100, CompactRevision: 1100, Keys: 10, Revisions: 61, HashKV: 999}
+	e := edits{bump: 1000}
+	if err := compareEdited(before, good, snapshot.Hash{Value: 1}, e); err != nil {
+		t.Error(err)
+	}
+	fewer := good
+	fewer.Revisions = 3
+	err := compareEdited(before, fewer, snapshot.Hash{Value: 1}, e)
+	if err == nil || !strings.Contains(err.Error(), "revisions stored: expected 61, found 3") {
+		t.Error(err)
+	}
+	err = compareEdited(before, good, snapshot.Hash{Value: 2}, e)
+	if err == nil || !strings.Contains(err.Error(), "hashkv before the bump: expected 1, found 2") {
+		t.Error(err)
 	}
 }
 
@@ -210,6 +237,70 @@ func TestProcesses(t *testing.T) {
 		err := checkNotInUse(dataDir, proc)
 		if (err != nil) != test.want || (err != nil && !strings.Contains(err.Error(), "process 4321")) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestProcessBehindALink: the files that a process holds are found through a symbolic link above the data directory,
+// also when they were deleted or moved.
+func TestProcessBehindALink(t *testing.T) {
+	base := canonical(t.TempDir())
+	link := filepath.Join(base, "lib")
+	place(t, filepath.Join(base, "data", "x"), func(path string) error { return os.WriteFile(path, nil, 0o600) })
+	if err := os.Symlink(filepath.Join(base, "data"), link); err != nil {
+		t.Fatal(err)
+	}
+	place(t, filepath.Join(base, "data", "etcd", "member", "wal"), func(path string) error {
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := os.RemoveAll(filepath.Join(base, "data", "etcd")); err != nil {
+			return err
+		}
+		holder := exec.CommandContext(t.Context(), "sleep", "60")
+		holder.ExtraFiles = []*os.File{f}
+		if err := holder.Start(); err != nil {
+			return err
+		}
+		t.Cleanup(func() {
+			_ = holder.Process.Kill()
+			_ = holder.Wait()
+		})
+		return nil
+	})
+	for _, dir := range []string{filepath.Join(base, "data", "etcd"), filepath.Join(link, "etcd")} {
+		if err := checkNotInUse(dir, "/proc"); err == nil || !strings.Contains(err.Error(), "in use by a running etcd") {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	if err := checkNotInUse(filepath.Join(link, "other"), "/proc"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStartedWithALink: nor does it matter which of them names the directory by a link.
+func TestStartedWithALink(t *testing.T) {
+	base := canonical(t.TempDir())
+	link := filepath.Join(base, "lib")
+	place(t, filepath.Join(base, "data", "x"), func(path string) error { return os.WriteFile(path, nil, 0o600) })
+	if err := os.Symlink(filepath.Join(base, "data"), link); err != nil {
+		t.Fatal(err)
+	}
+	names := []string{filepath.Join(base, "data", "etcd"), filepath.Join(link, "etcd")} // neither is there any more
+	for _, theirs := range names {
+		proc := t.TempDir()
+		for n, content := range map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir=" + theirs + "\x00"} {
+			place(t, filepath.Join(proc, "4321", n), func(path string) error { return os.WriteFile(path, []byte(content), 0o600) })
+		}
+		for n, to := range map[string]string{"self/ns/mnt": "mnt:[1]", "4321/ns/mnt": "mnt:[1]", "4321/root": "/"} {
+			place(t, filepath.Join(proc, n), func(path string) error { return os.Symlink(to, path) })
+		}
+		for _, ours := range names {
+			if err := checkNotInUse(ours, proc); err == nil {
+				t.Errorf("etcd runs with %s, and %s is not in use", theirs, ours)
+			}
 		}
 	}
 }

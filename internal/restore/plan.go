@@ -115,7 +115,8 @@ type Space struct {
 	Free   int64  `json:"free"`
 }
 
-// NewerPoint is a snapshot taken after the one in the plan.
+// NewerPoint is a snapshot taken after the one in the plan. For a snapshot that was asked for by its whole ID the newer ones
+// are only listed: their state is "unread".
 type NewerPoint struct {
 	ID         string `json:"id"`
 	State      string `json:"state"`

@@ -12,8 +12,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -158,8 +160,29 @@ func TestChoice(t *testing.T) {
 		}},
 		{name: "newest by time, not by revision", from: "primary", build: func(first, _ *target) *repo.Manifest {
 			announce(t, k, 9000, captureTime.Add(-time.Hour), nil, first)
-			return announce(t, k, 2000, captureTime, nil, first)
+			return announce(t, k, 2000, captureTime, rebuilt, first)
 		}},
+		{name: "a later one that stands behind", from: "primary", warns: "-r2000-8e9e05c52164694d is later but stands behind", build: func(first, _ *target) *repo.Manifest {
+			announce(t, k, 2000, captureTime, cutOff, first)
+			return announce(t, k, 9000, captureTime.Add(-time.Minute), nil, first)
+		}},
+		{name: "a later one that stands behind what another target has", from: "nas", warns: "choose it with --id", build: func(first, second *target) *repo.Manifest {
+			announce(t, k, 2000, captureTime, cutOff, first)
+			return announce(t, k, 9000, captureTime.Add(-time.Minute), nil, second)
+		}},
+		{name: "one that stands behind, by name", from: "primary", warns: "is later but stands behind", build: func(first, second *target) *repo.Manifest {
+			announce(t, k, 9000, captureTime.Add(-time.Minute), nil, second)
+			return announce(t, k, 2000, captureTime, cutOff, first)
+		}, id: func(m *repo.Manifest) string { return m.ID }},
+		{name: "one that stands behind, by beginning of the name", from: "primary", warns: "is later but stands behind", build: func(first, _ *target) *repo.Manifest {
+			announce(t, k, 9000, captureTime.Add(-time.Minute), nil, first)
+			return announce(t, k, 2000, captureTime, cutOff, first)
+		}, id: func(m *repo.Manifest) string { return m.ID[:23] }},
+		{name: "of a rebuilt cluster that lost its quorum, by name", from: "primary", build: func(first, _ *target) *repo.Manifest {
+			announce(t, k, 9000, captureTime.Add(-2*time.Minute), nil, first)
+			announce(t, k, 1900, captureTime.Add(-time.Minute), rebuilt, first)
+			return announce(t, k, 2000, captureTime, cutOff, first)
+		}, id: func(m *repo.Manifest) string { return m.ID }},
 		{name: "payload lost in the first", from: "nas", warns: "primary: its copy of", build: func(first, second *target) *repo.Manifest {
 			m := announce(t, k, 100, captureTime, nil, first, second)
 			if err := os.Remove(first.payloadFile(m)); err != nil {
@@ -208,6 +231,111 @@ func TestChoice(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rebuilt is on a timeline that begins with lower revisions.
+func rebuilt(m *repo.Manifest) {
+	leader := m.Member.ID
+	m.Timeline, m.TimelineParent, m.Leader = "00000000000000b2", m.Timeline, &leader
+}
+
+// cutOff comes from a member that knew no leader.
+func cutOff(m *repo.Manifest) {
+	rebuilt(m)
+	*m.Leader = ""
+}
+
+// TestWholeID: a snapshot that is named is restored whatever else lies in the repository, and nothing else is read for it.
+func TestWholeID(t *testing.T) {
+	k, target := newKeys(t), newTarget(t)
+	wanted := announce(t, k, 100, captureTime, nil, target)
+	newer := announce(t, k, 200, captureTime.Add(time.Hour), nil, target)
+	reads := &counting{Bucket: target.bucket}
+	r, err := repo.Open(reads, cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := restore.Request{ID: wanted.ID, Output: filepath.Join(t.TempDir(), "f")}
+	plan, err := restore.MakePlan(t.Context(), []restore.Source{{Name: "primary", Repo: r}}, k.trust, req, captureTime.Add(2*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []restore.NewerPoint{{ID: newer.ID, State: string(repo.StateUnread)}}
+	if diff := cmp.Diff(want, plan.Newer); diff != "" || plan.Snapshot.ID != wanted.ID || len(plan.Warnings) != 0 {
+		t.Errorf("%s, warnings %q, newer (-want +got):\n%s", plan.Snapshot.ID, plan.Warnings, diff)
+	}
+	if n := reads.opened.Load(); n != 2 {
+		t.Errorf("%d objects were read, want the manifest and its signature", n)
+	}
+}
+
+// counting counts the objects that are read.
+type counting struct {
+	storage.Bucket
+	opened atomic.Int32
+}
+
+func (c *counting) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	c.opened.Add(1)
+	return c.Bucket.Open(ctx, key, offset, length)
+}
+
+// TestSkippedButGood: who skips signatures and names signers still learns that the signature is good.
+func TestSkippedButGood(t *testing.T) {
+	k, stranger, target := newKeys(t), newKeys(t), newTarget(t)
+	announce(t, k, 100, captureTime, nil, target)
+	req := restore.Request{Output: filepath.Join(t.TempDir(), "f"), InsecureSkipSignature: true}
+	for trust, want := range map[*seal.Trust]string{k.trust: restore.SignatureVerified, stranger.trust: restore.SignatureSkipped, nil: restore.SignatureSkipped} {
+		plan, err := restore.MakePlan(t.Context(), sources(target), trust, req, captureTime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.Signature.State != want {
+			t.Errorf("signature %+v, want %s", plan.Signature, want)
+		}
+	}
+}
+
+// TestPlanIsPrintable: what a store answers does not reach the terminal as it is.
+func TestPlanIsPrintable(t *testing.T) {
+	k, target := newKeys(t), newTarget(t)
+	m := announce(t, k, 100, captureTime, nil, target)
+	announce(t, k, 200, captureTime.Add(time.Minute), nil, target)
+	r, err := repo.Open(hostile{target.bucket, m.ID}, cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := unreachableTarget(t)
+	plan, err := restore.MakePlan(t.Context(), []restore.Source{{Name: "primary", Repo: r}, down.source("nas\x1b[2J")}, k.trust,
+		restore.Request{Output: filepath.Join(t.TempDir(), "f")}, captureTime.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := plan.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Warnings) != 2 || !strings.Contains(text.String(), "unreadable") {
+		t.Errorf("warnings %q", plan.Warnings)
+	}
+	for line := range strings.Lines(text.String() + strings.Join(plan.Warnings, "\n")) {
+		if strings.ContainsFunc(strings.TrimRight(line, "\n"), func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("not printable: %q", line)
+		}
+	}
+}
+
+// hostile answers for one snapshot with what moves the cursor.
+type hostile struct {
+	storage.Bucket
+	id string
+}
+
+func (h hostile) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if strings.Contains(key, h.id) {
+		return nil, errors.New("503 \x1b[2K\x1b[1Asigned by  cp-1\u202e\nretry")
+	}
+	return h.Bucket.Open(ctx, key, offset, length)
 }
 
 // unreachable is a bucket that cannot be listed.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/drd-project/drd/internal/disk"
+	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/snapshot"
 )
 
@@ -16,14 +17,14 @@ import (
 func (p *Plan) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(t, "%s\t%s\n", name, repo.Printable(fmt.Sprintf(format, args...)))
 	}
 	p.writeSnapshot(line)
 	p.writeDestination(line)
 	p.writeChanges(line)
 	p.writeLoss(line)
 	for _, warning := range p.Warnings {
-		line("warning", "%s", strings.ReplaceAll(warning, "\n", "; "))
+		line("warning", "%s", warning)
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("write the plan: %w", err)
@@ -114,13 +115,20 @@ func (p *Plan) writeChanges(line writeLine) {
 	}
 }
 
+// maxNewer bounds how many newer restore points people are shown. The JSON form has all.
+const maxNewer = 20
+
 func (p *Plan) writeLoss(line writeLine) {
 	if len(p.Newer) == 0 {
 		line("lost", "what was written after revision %d; there is no newer restore point", p.Snapshot.Revision)
 		return
 	}
 	line("lost", "what was written after revision %d; newer restore points are:", p.Snapshot.Revision)
-	for _, n := range p.Newer {
+	older := max(0, len(p.Newer)-maxNewer)
+	if older > 0 {
+		line("", "%d more, and", older)
+	}
+	for _, n := range p.Newer[older:] {
 		line("", "%s (%s)", n.ID, n.State)
 	}
 }

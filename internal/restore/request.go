@@ -20,7 +20,8 @@ const (
 
 // Request says what to restore and where to. Exactly one of Output and DataDir is set.
 type Request struct {
-	// ID names the snapshot, or is a unique prefix of its name; "" is the newest one.
+	// ID names the snapshot, or is a unique prefix of its name; "" is the newest one (repo.Catalogue.Latest). With the
+	// whole ID a repository is searched for that snapshot alone, whatever else lies in it.
 	ID string
 
 	// Output is the file to write: a standard etcd snapshot with its SHA-256 trailer.

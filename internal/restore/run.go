@@ -105,7 +105,7 @@ func (r *run) step(name string, total int64, f func() error) error {
 }
 
 func (r *run) notice(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+	text := repo.Printable(fmt.Sprintf(format, args...))
 	r.result.Notices = append(r.result.Notices, text)
 	r.progress.Notice(text)
 }

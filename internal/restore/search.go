@@ -6,20 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
 )
-
-// look is what one source answered.
-type look struct {
-	source Source
-	cat    *repo.Catalogue
-	err    error
-}
 
 // candidate is the snapshot in one source.
 type candidate struct {
@@ -41,29 +33,37 @@ type finding struct {
 // search looks into every source at the same time and chooses over all of them: the newest snapshot may be in the
 // second one only.
 func search(ctx context.Context, sources []Source, trust *seal.Trust, req Request, now time.Time) (*finding, error) {
-	looks := lookInto(ctx, sources, trust)
+	looks := lookInto(ctx, sources, trust, req)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	var failed []error
-	var warnings []string
+	f := &finding{}
 	for _, l := range looks {
 		if l.err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", l.source.Name, l.err))
-			warnings = append(warnings, fmt.Sprintf("%s could not be read, what it holds is not known: %v", l.source.Name, l.err))
+			f.warn("%s could not be read, what it holds is not known: %v", l.source.Name, l.err)
 		}
 	}
 	if len(failed) == len(looks) {
 		return nil, errors.Join(append(failed, errNoSource(looks))...)
 	}
-	f := &finding{all: merge(looks, req.InsecureSkipSignature), warnings: warnings}
+	f.all = merge(looks, req.InsecureSkipSignature)
 	chosen, err := choose(f.all, req, now)
 	if err != nil {
 		return nil, explain(ctx, err, looks, failed)
 	}
 	f.locate(looks, chosen, req)
+	if req.InsecureSkipSignature && trust != nil {
+		f.vouch(ctx, trust)
+	}
+	f.warnAboutPlace(chosen, req, now)
 	f.warnAboutOthers(chosen, now)
 	return f, nil
+}
+
+func (f *finding) warn(format string, args ...any) {
+	f.warnings = append(f.warnings, repo.Printable(fmt.Sprintf(format, args...)))
 }
 
 func errNoSource(looks []look) error {
@@ -71,19 +71,6 @@ func errNoSource(looks []look) error {
 		return errors.New("no target to restore from is given")
 	}
 	return nil
-}
-
-func lookInto(ctx context.Context, sources []Source, trust *seal.Trust) []look {
-	looks := make([]look, len(sources))
-	var wg sync.WaitGroup
-	for i, s := range sources {
-		wg.Go(func() {
-			cat, err := s.Repo.Catalogue(ctx, trust)
-			looks[i] = look{source: s, cat: cat, err: err}
-		})
-	}
-	wg.Wait()
-	return looks
 }
 
 // merge makes one catalogue of all. Of several entries with one ID it keeps the first that can be
@@ -123,7 +110,10 @@ func choose(all *repo.Catalogue, req Request, now time.Time) (*repo.Entry, error
 		return nil, err
 	}
 	if !e.Restorable(req.InsecureSkipSignature) {
-		err := fmt.Errorf("snapshot %s cannot be restored: it is %s: %w", e.ID, e.State, e.Problem)
+		err := fmt.Errorf("snapshot %s cannot be restored: it is %s", e.ID, e.State)
+		if e.Problem != nil {
+			err = fmt.Errorf("%w: %w", err, e.Problem)
+		}
 		return nil, hint.New(err, "run `drd list` to see which can")
 	}
 	return e, nil
@@ -147,9 +137,14 @@ func explain(ctx context.Context, err error, looks []look, failed []error) error
 	}
 	for _, l := range looks {
 		// Without the names the error stands as it is: a failure to list them adds nothing.
-		if names, listErr := repo.Clusters(ctx, l.source.Repo.Bucket()); listErr == nil && len(names) > 0 {
-			return hint.New(err, "%s holds these clusters: %s", l.source.Name, strings.Join(names, ", "))
+		names, complete, listErr := repo.Clusters(ctx, l.source.Repo.Bucket())
+		if listErr != nil || len(names) == 0 {
+			continue
 		}
+		if !complete {
+			names = append(names, "and perhaps others")
+		}
+		return hint.New(err, "%s holds these clusters: %s", l.source.Name, strings.Join(names, ", "))
 	}
 	return err
 }
@@ -169,13 +164,25 @@ func (f *finding) locate(looks []look, chosen *repo.Entry, req Request) {
 				f.candidates = append(f.candidates, candidate{source: l.source, entry: e})
 				continue
 			}
-			f.warnings = append(f.warnings, fmt.Sprintf("%s: its copy of %s is not used: %s", l.source.Name, e.ID, condition(e)))
+			f.warn("%s: its copy of %s is not used: %s", l.source.Name, e.ID, condition(e))
+		}
+	}
+}
+
+// vouch finds out who signed what was chosen without asking for it: a signature that is good is worth telling.
+func (f *finding) vouch(ctx context.Context, trust *seal.Trust) {
+	for i, c := range f.candidates {
+		if e, err := c.source.Repo.Look(ctx, c.entry.ID, trust); err == nil && e.State == repo.StateOK && e.Digest == c.entry.Digest {
+			f.candidates[i].entry = e
 		}
 	}
 }
 
 func condition(e *repo.Entry) string {
-	if e.Problem == nil {
+	switch {
+	case e.State == repo.StateUnread:
+		return string(e.State)
+	case e.Problem == nil:
 		return "it has another manifest"
 	}
 	return fmt.Sprintf("%s: %v", e.State, e.Problem)
@@ -184,10 +191,28 @@ func condition(e *repo.Entry) string {
 // maxWarned bounds how many other snapshots are named in warnings.
 const maxWarned = 10
 
+// warnAboutPlace says when time and history disagree about which snapshot is the newest.
+func (f *finding) warnAboutPlace(chosen *repo.Entry, req Request, now time.Time) {
+	const why = "taken from a member that was cut off or had fallen behind, or with a wrong clock"
+	if req.ID != "" {
+		if o := f.all.Behind(chosen, now, req.InsecureSkipSignature); o != nil {
+			f.warn("%s is later but stands behind %s, at revision %d of %d: %s", chosen.ID, o.ID, chosen.ID.Revision, o.ID.Revision, why)
+		}
+		return
+	}
+	passed := f.all.PassedOver(now, req.InsecureSkipSignature)
+	for _, p := range passed[:min(len(passed), maxWarned)] {
+		f.warn("%s is later but stands behind %s: %s; choose it with --id", p.Entry.ID, p.Behind.ID, why)
+	}
+	if more := len(passed) - maxWarned; more > 0 {
+		f.warn("%d more later snapshots stand behind earlier ones", more)
+	}
+}
+
 // warnAboutOthers names snapshots that somebody should look after.
 func (f *finding) warnAboutOthers(chosen *repo.Entry, now time.Time) {
 	for _, e := range f.all.Future(now) {
-		f.warnings = append(f.warnings, fmt.Sprintf("%s is dated in the future: the clock of its node, or of this machine, is wrong", e.ID))
+		f.warn("%s is dated in the future: the clock of its node, or of this machine, is wrong", e.ID)
 	}
 	var named, more int
 	for i := range f.all.Entries {
@@ -200,9 +225,9 @@ func (f *finding) warnAboutOthers(chosen *repo.Entry, now time.Time) {
 			continue
 		}
 		named++
-		f.warnings = append(f.warnings, fmt.Sprintf("%s is %s: %v", e.ID, e.State, e.Problem))
+		f.warn("%s is %s: %v", e.ID, e.State, e.Problem)
 	}
 	if more > 0 {
-		f.warnings = append(f.warnings, fmt.Sprintf("%d more snapshots have problems: run `drd list`", more))
+		f.warn("%d more snapshots have problems: run `drd list`", more)
 	}
 }

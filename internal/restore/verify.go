@@ -24,13 +24,17 @@ func compareFacts(m *repo.Manifest, f snapshot.Facts) error {
 	return nil
 }
 
-// compareEdited checks that the edits did what they should and nothing else.
-func compareEdited(before, after snapshot.Facts, e edits) error {
+// compareEdited checks that the edits did what they should and nothing else. After a bump the hash of the store is
+// another one by design; what was there before must then hash as before. past is that hash, of the edited store at the
+// revisions of the store before; without a bump it is not looked at.
+func compareEdited(before, after snapshot.Facts, past snapshot.Hash, e edits) error {
 	var d differences
 	d.number("keys", before.Keys, after.Keys)
 	d.number("revision", before.Revision+e.bump, after.Revision)
 	if e.bump > 0 {
 		d.number("compact revision", after.Revision, after.CompactRevision)
+		d.number("revisions stored", before.Revisions+1, after.Revisions)
+		d.number("hashkv before the bump", int64(before.HashKV), int64(past.Value))
 	} else {
 		d.number("compact revision", before.CompactRevision, after.CompactRevision)
 		d.number("revisions stored", before.Revisions, after.Revisions)

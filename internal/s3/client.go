@@ -12,9 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go/logging"
 
 	"github.com/drd-project/drd/internal/hint"
 )
@@ -29,18 +27,14 @@ const (
 	fallbackRegion = "us-east-1"
 )
 
-func newClient(ctx context.Context, cfg Config) (*s3.Client, string, error) {
+func newClient(cfg Config, keys *credentials) (*s3.Client, error) {
 	transport, err := newTransport(cfg)
 	if err != nil {
-		return nil, "", err
-	}
-	provider, region, err := identity(ctx, cfg)
-	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	options := s3.Options{
-		Region:       region,
-		Credentials:  credentials{provider},
+		Region:       cfg.Region,
+		Credentials:  keys,
 		UsePathStyle: cfg.PathStyle,
 		Retryer:      aws.NopRetryer{}, // see Bucket.try
 		HTTPClient:   &http.Client{Transport: transport, CheckRedirect: refuseRedirect},
@@ -51,14 +45,14 @@ func newClient(ctx context.Context, cfg Config) (*s3.Client, string, error) {
 	if cfg.Endpoint != "" {
 		options.BaseEndpoint = aws.String(cfg.Endpoint)
 	}
-	return s3.New(options), region, nil
+	return s3.New(options), nil
 }
 
 // refuseRedirect leaves a redirect to the error text: it means a wrong region, and a signed request cannot follow it.
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // identity returns the credentials and the region: cfg's own, else those of the AWS environment.
-func identity(ctx context.Context, cfg Config) (aws.CredentialsProvider, string, error) {
+func identity(ctx context.Context, cfg Config) (provider, string, error) {
 	region := cfg.Region
 	if region == "" && cfg.Endpoint != "" {
 		region = fallbackRegion
@@ -67,12 +61,12 @@ func identity(ctx context.Context, cfg Config) (aws.CredentialsProvider, string,
 		file, err := openCredentials(cfg.CredentialsFile, cfg.Profile)
 		return file, region, err
 	}
-	chain, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithSharedConfigProfile(cfg.Profile), awsconfig.WithLogger(logging.Nop{}))
+	chain, chainRegion, err := openChain(ctx, cfg.Profile)
 	if err != nil {
 		return nil, "", hint.New(fmt.Errorf("load the AWS environment: %w", err), "check ~/.aws/config and the AWS_ variables, or set credentials_file")
 	}
 	if region == "" {
-		region = chain.Region
+		region = chainRegion
 	}
 	if region == "" {
 		return nil, "", hint.New(errors.New("no region is set"), "set region, or endpoint for a store that is not AWS")
@@ -81,7 +75,7 @@ func identity(ctx context.Context, cfg Config) (aws.CredentialsProvider, string,
 		file, err := openCredentials(cfg.CredentialsFile, cfg.Profile)
 		return file, region, err
 	}
-	return chain.Credentials, region, nil
+	return chain, region, nil
 }
 
 func newTransport(cfg Config) (*http.Transport, error) {

@@ -8,14 +8,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/storage"
 )
 
 // ParseURL reads "s3://bucket/prefix?endpoint=…&region=…". The options are endpoint, region, path_style, ca_file,
-// credentials_file, profile and allow_plain_http, with the meaning of the Config fields; any other, or one given twice,
-// is an error. Secrets are not accepted.
+// credentials_file, profile, allow_plain_http and as_of (RFC 3339), with the meaning of the Config fields; any other, or one
+// given twice, is an error. Secrets are not accepted.
 func ParseURL(s string) (Config, error) {
 	u, err := url.Parse(s)
 	if err != nil {
@@ -60,8 +61,12 @@ func (c *Config) set(name string, values []string) (err error) {
 		if *truth[name], err = strconv.ParseBool(values[0]); err != nil {
 			return fmt.Errorf("option %s: %q is neither true nor false", name, values[0])
 		}
+	case name == "as_of":
+		if c.AsOf, err = time.Parse(time.RFC3339, values[0]); err != nil {
+			return hint.New(fmt.Errorf("option as_of: %q is not a time", oneLine(values[0])), "write it as 2026-11-22T10:00:00Z")
+		}
 	default:
-		return hint.New(fmt.Errorf("unknown option %q", name), "options are endpoint, region, path_style, ca_file, credentials_file, profile and allow_plain_http")
+		return hint.New(fmt.Errorf("unknown option %q", name), "options are endpoint, region, path_style, ca_file, credentials_file, profile, allow_plain_http and as_of")
 	}
 	return nil
 }
@@ -89,7 +94,7 @@ func (c Config) complete() (Config, error) {
 	c.Parallel = cmp.Or(c.Parallel, DefaultParallel)
 	c.Attempts = cmp.Or(c.Attempts, DefaultAttempts)
 	c.StallTimeout = cmp.Or(c.StallTimeout, DefaultStallTimeout)
-	return c, errors.Join(c.checkName(), c.checkEndpoint(), c.checkLimits(), c.checkWriting())
+	return c, errors.Join(c.checkName(), c.checkEndpoint(), c.checkLimits(), c.checkWriting(), c.checkTime())
 }
 
 func (c *Config) checkEndpoint() error {
@@ -118,6 +123,13 @@ func (c *Config) checkLimits() error {
 		return fmt.Errorf("%d attempts, 1 to %d are allowed", c.Attempts, maxAttempts)
 	case c.StallTimeout < 0:
 		return fmt.Errorf("negative stall timeout %v", c.StallTimeout)
+	}
+	return nil
+}
+
+func (c *Config) checkTime() error {
+	if c.AsOf.After(time.Now()) {
+		return hint.New(fmt.Errorf("as_of %s is in the future", c.AsOf.Format(time.RFC3339)), "if it is not, set this machine's clock")
 	}
 	return nil
 }

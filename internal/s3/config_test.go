@@ -147,7 +147,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Properties().Parallel != 4 || b.cfg.PartSize != 16<<20 || b.cfg.Attempts != 5 {
+	if b.Properties().Parallel != 4 || b.cfg.PartSize != 8<<20 || b.cfg.Attempts != 5 {
 		t.Errorf("%+v", b.cfg)
 	}
 }

@@ -32,6 +32,9 @@ func (b *Bucket) Create(ctx context.Context, key string, r io.Reader) (storage.O
 	if err := begin(ctx, key); err != nil {
 		return storage.Object{}, fmt.Errorf("put %s: %w", b.url(key), err)
 	}
+	if err := b.readOnly("put", key); err != nil {
+		return storage.Object{}, err
+	}
 	first, err := readPart(ctx, r, nil, b.cfg.PartSize)
 	var second []byte
 	if err == nil && int64(len(first)) == b.cfg.PartSize {
@@ -129,7 +132,11 @@ func newPayload(ctx context.Context, data []byte) *payload {
 
 func (p *payload) Read(buf []byte) (int, error) {
 	storage.Moved(p.ctx)
-	return p.ReadSeeker.Read(buf)
+	n, err := p.ReadSeeker.Read(buf)
+	if paceErr := storage.Pace(p.ctx, n); paceErr != nil {
+		return 0, paceErr
+	}
+	return n, err
 }
 
 // signedWith makes the request's signature cover the body by the hash we have, instead of the SDK's hashing it again.
@@ -187,7 +194,7 @@ func (b *Bucket) accept(ctx context.Context, key string, got *string, written co
 // settle finds out what the failure of a conditional write means. After a lost answer "the key is taken" may be
 // the echo of our own success.
 func (b *Bucket) settle(ctx context.Context, op operation, key string, written content, lost bool, err error) error {
-	gone := codeOf(err) == "NoSuchUpload" // joined by the attempt whose answer was lost
+	gone := isGone(err) // joined by the attempt whose answer was lost
 	switch {
 	case lost && (isTaken(err) || isConflict(err) || gone):
 		found := b.recognize(ctx, key, written)
@@ -197,7 +204,7 @@ func (b *Bucket) settle(ctx context.Context, op operation, key string, written c
 		return found
 	case isTaken(err):
 		return fmt.Errorf("put %s: %w", b.url(key), storage.ErrExists)
-	case isConflict(err):
+	case isConflict(err) || gone: // or joined by another writer that went on with the same upload
 		if _, headErr := b.head(ctx, key); headErr == nil {
 			return fmt.Errorf("put %s: %w", b.url(key), storage.ErrExists)
 		}

@@ -73,9 +73,46 @@ func (f *credentialsFile) read(ctx context.Context) (aws.Credentials, error) {
 	return keys, nil
 }
 
-// credentials marks the errors of the provider behind it as its own: they come from inside an S3 request
-// that was never sent, mixed with errors of that request.
-type credentials struct{ aws.CredentialsProvider }
+// forget makes the next Retrieve read the file, whatever its time says.
+func (f *credentialsFile) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.current = aws.Credentials{}
+}
+
+// provider is a source of credentials that can be made to ask anew.
+type provider interface {
+	aws.CredentialsProvider
+	forget()
+}
+
+// credentials counts the changes of the provider behind it, and marks its errors as its own: they come from inside an
+// S3 request that was never sent, mixed with errors of that request.
+type credentials struct {
+	provider
+
+	mu      sync.Mutex
+	last    aws.Credentials
+	changes int
+}
+
+// generation changes whenever other credentials than before are handed out.
+func (c *credentials) generation() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changes
+}
+
+// renew asks the source for new credentials, and tells whether there are others than those of the generation used, which the
+// store has refused. Of many requests that fail together the first one asks.
+func (c *credentials) renew(ctx context.Context, used int) bool {
+	if c.generation() != used {
+		return true
+	}
+	c.forget()
+	_, err := c.Retrieve(ctx)
+	return err == nil && c.generation() != used
+}
 
 type credentialsError struct{ err error }
 
@@ -83,9 +120,10 @@ func (e *credentialsError) Error() string { return e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
 
 // Retrieve implements aws.CredentialsProvider.
-func (c credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	keys, err := c.CredentialsProvider.Retrieve(ctx)
+func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	keys, err := c.provider.Retrieve(ctx)
 	if err == nil {
+		c.note(keys)
 		return keys, nil
 	}
 	if len(hint.Of(err)) == 0 { // the AWS chain's own, a page of everything that it tried
@@ -93,4 +131,13 @@ func (c credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 			"set credentials_file, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 	}
 	return aws.Credentials{}, &credentialsError{err}
+}
+
+func (c *credentials) note(keys aws.Credentials) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if keys.AccessKeyID != c.last.AccessKeyID || keys.SecretAccessKey != c.last.SecretAccessKey || keys.SessionToken != c.last.SessionToken {
+		c.last = keys
+		c.changes++
+	}
 }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -38,10 +37,15 @@ func (b *Bucket) explain(ctx context.Context, op operation, key string, err erro
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 	}
+	reason := b.trouble
 	if statusOf(err) != 0 {
-		return fmt.Errorf("%s: %w", what, b.refusal(op, err))
+		reason = func(err error) error { return b.refusal(op, err) }
 	}
-	return fmt.Errorf("%s: %w", what, b.trouble(err))
+	told := fmt.Errorf("%s: %w", what, reason(err))
+	if passing(err) {
+		return &passingError{told}
+	}
+	return told
 }
 
 // refusal is for errors that the store answered with.
@@ -49,17 +53,19 @@ func (b *Bucket) refusal(op operation, err error) error {
 	status, code, answer := statusOf(err), codeOf(err), inParentheses(err)
 	switch {
 	case code == "NoSuchBucket":
-		return hint.New(fmt.Errorf("the bucket does not exist %s", answer), "check the bucket's name and the region or endpoint")
+		return hint.New(fmt.Errorf("%w %s", storage.ErrNoBucket, answer), "check the bucket's name and the region or endpoint")
+	case isGone(err):
+		return fmt.Errorf("the upload was ended by somebody else %s", answer)
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%w %s", storage.ErrNotExist, answer)
 	case isLocked(err):
 		return hint.New(fmt.Errorf("%w %s", storage.ErrLocked, answer), "it can be deleted when its retention ends")
 	case isWrongRegion(err):
 		return hint.New(fmt.Errorf("the bucket is in another region than %s %s", b.cfg.Region, answer), "%s", regionHint(err))
-	case code == "RequestTimeTooSkewed":
+	case isSkewed(err):
 		return hint.New(fmt.Errorf("this machine's clock differs too much from the store's %s", answer), "set the clock: `timedatectl status`, `chronyc tracking`")
-	case slices.Contains([]string{"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}, code):
-		return hint.New(fmt.Errorf("%w: the store does not accept these credentials %s", storage.ErrDenied, answer), "renew the keys in credentials_file; the file is read again when it changes")
+	case isRejected(err):
+		return hint.New(fmt.Errorf("%w: the store does not accept these credentials %s", storage.ErrDenied, answer), "%s", b.credentialsHint())
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
 		return hint.New(fmt.Errorf("%w %s", storage.ErrDenied, answer), "%s", b.permissionHint(op))
 	case code == "SlowDown" || status == http.StatusTooManyRequests:
@@ -109,6 +115,13 @@ func oneLine(s string) string {
 	return s
 }
 
+func (b *Bucket) credentialsHint() string {
+	if b.cfg.CredentialsFile == "" {
+		return "renew the credentials in the AWS environment; the shared files and the token file are read again when they change"
+	}
+	return "renew the keys in credentials_file; the file is read again when it changes"
+}
+
 func (b *Bucket) permissionHint(op operation) string {
 	needs := []string{op.permission}
 	if op == opPut && b.cfg.ObjectLock.Mode != "" {
@@ -131,10 +144,27 @@ func isLocked(err error) bool {
 		statusOf(err) == http.StatusForbidden && strings.Contains(message, "object lock")
 }
 
+// isRejected recognizes that the store does not accept the credentials, whatever the request. An answer to HEAD has no
+// code; then 400 is what AWS says of an expired token.
+func isRejected(err error) bool {
+	switch codeOf(err) {
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidTokenId", "TokenRefreshRequired":
+		return true
+	case "BadRequest":
+		return statusOf(err) == http.StatusBadRequest && messageOf(err) == ""
+	}
+	return false
+}
+
+func isSkewed(err error) bool { return codeOf(err) == "RequestTimeTooSkewed" }
+
 // isTaken recognizes the answer to a conditional write whose key is taken.
 func isTaken(err error) bool {
 	return statusOf(err) == http.StatusPreconditionFailed || codeOf(err) == "PreconditionFailed"
 }
+
+// isGone recognizes that an upload was joined or aborted.
+func isGone(err error) bool { return codeOf(err) == "NoSuchUpload" }
 
 // isConflict recognizes the answer while another writer's request for the same key is under way.
 func isConflict(err error) bool {

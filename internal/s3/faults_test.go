@@ -16,6 +16,7 @@ import (
 	"github.com/drd-project/drd/internal/s3"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/storagetest"
+	"github.com/drd-project/drd/test/faults"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -52,15 +53,15 @@ func get(t *testing.T, b storage.Bucket, key string) []byte {
 func TestFaults(t *testing.T) {
 	for store, server := range map[string]*servers.S3{"MinIO": servers.StartMinIO(t).S3, "versitygw": servers.StartVersityGW(t).S3} {
 		server.CreateBucket(t, bucketName, false)
-		for name, run := range map[string]func(*testing.T, *proxy, s3.Config){
+		for name, run := range map[string]func(*testing.T, *faults.Server, s3.Config){
 			"lost answers": lostAnswers, "lost answers without checksums": lostAnswersWithoutChecksums,
 			"another writer's object behind a lost answer": lostAnswerOfAnother,
 			"unconfirmed checksum":                         unconfirmed, "wrong checksum": wrongChecksum,
 			"an error in a good answer": errorInside, "cut body": cutBody, "what is sent": sentRequests, "unfinished uploads": unfinished, "abort": aborted,
 		} {
 			t.Run(store+"/"+name, func(t *testing.T) {
-				p := newProxy(t, server)
-				cfg := p.through(t, config(server, bucketName))
+				t.Parallel()
+				p, cfg := before(t, server, bucketName)
 				cfg.Prefix = strings.ReplaceAll(name, " ", "-")
 				run(t, p, cfg)
 			})
@@ -70,18 +71,18 @@ func TestFaults(t *testing.T) {
 
 var kinds = map[string]struct {
 	size int
-	last func(*http.Request) bool // the request that makes the object visible
+	last faults.Match // the request that makes the object visible
 }{
-	"whole": {1000, isPut},
-	"parts": {2*storagetest.PartSize + 5, isComplete},
+	"whole": {1000, faults.Put},
+	"parts": {2*storagetest.PartSize + 5, faults.Complete},
 }
 
-func lostAnswers(t *testing.T, p *proxy, cfg s3.Config) {
+func lostAnswers(t *testing.T, p *faults.Server, cfg s3.Config) {
 	b := open(t, cfg)
 	for kind, k := range kinds {
 		for lost := 1; lost <= 2; lost++ {
 			key, data := kind+string(rune('0'+lost)), random(k.size)
-			p.on(lost, k.last, drop)
+			p.Script(faults.Step{On: k.last, Times: lost, Do: faults.LoseAnswer()})
 			if err := put(t, b, key, data); err != nil {
 				t.Errorf("%s, %d answers lost: %v", kind, lost, err)
 			}
@@ -93,44 +94,36 @@ func lostAnswers(t *testing.T, p *proxy, cfg s3.Config) {
 			}
 		}
 	}
-	p.on(3, isPart, drop)
+	p.Script(faults.Step{On: faults.Part, Times: 3, Do: faults.LoseAnswer()})
 	if err := put(t, b, "part", random(2*storagetest.PartSize)); err != nil {
 		t.Errorf("three answers to parts lost: %v", err)
 	}
 }
 
-func lostAnswersWithoutChecksums(t *testing.T, p *proxy, cfg s3.Config) {
+func lostAnswersWithoutChecksums(t *testing.T, p *faults.Server, cfg s3.Config) {
 	cfg.ChecksumMode = s3.ChecksumWhenSupported
 	b := open(t, cfg)
 	for kind, k := range kinds {
-		dropped := false
-		p.on(1000, isAny, func(w http.ResponseWriter, answer *http.Response) {
-			if r := answer.Request; k.last(r) && !dropped {
-				dropped = true
-				drop(w, answer)
-			}
-			withoutChecksum(w, answer)
-		})
+		p.Script(faults.Step{On: k.last, Do: faults.LoseAnswer()}, faults.Step{Times: faults.Always, Do: withoutChecksums()})
 		if err := put(t, b, kind, random(k.size)); err != nil {
 			t.Errorf("%s: %v", kind, err)
 		}
-		if n := len(p.seen(isGet)); n == 0 {
+		done(t, p)
+		if n := len(p.Seen(faults.Get)); n == 0 {
 			t.Errorf("%s: the object was not read back", kind)
 		}
 	}
 }
 
 // errorInside: joining parts can fail after the store has answered 200, and the object may be there all the same.
-func errorInside(t *testing.T, p *proxy, cfg s3.Config) {
+func errorInside(t *testing.T, p *faults.Server, cfg s3.Config) {
 	b := open(t, cfg)
 	data := random(2 * storagetest.PartSize)
-	p.on(2, isComplete, func(w http.ResponseWriter, _ *http.Response) {
-		_, _ = io.WriteString(w, "<Error><Code>InternalError</Code><Message>try again</Message></Error>")
-	})
+	p.Script(faults.Step{On: faults.Complete, Times: 2, Do: faults.ErrorAfter(http.StatusOK, "InternalError")})
 	if err := put(t, b, "key", data); err != nil {
 		t.Error(err)
 	}
-	if n := len(p.seen(isComplete)); n != 3 {
+	if n := len(p.Seen(faults.Complete)); n != 3 {
 		t.Errorf("%d requests to join the parts, want 3", n)
 	}
 	if !bytes.Equal(get(t, b, "key"), data) {
@@ -138,21 +131,24 @@ func errorInside(t *testing.T, p *proxy, cfg s3.Config) {
 	}
 }
 
-// lostAnswerOfAnother: both the first answer and the write behind it are lost, and another writer takes the key.
-func lostAnswerOfAnother(t *testing.T, p *proxy, cfg s3.Config) {
+// lostAnswerOfAnother: another writer takes the key just before the last request, whose answer is lost.
+func lostAnswerOfAnother(t *testing.T, p *faults.Server, cfg s3.Config) {
 	b := open(t, cfg)
 	for kind, k := range kinds {
 		for other, data := range map[string][]byte{"same size": random(k.size), "other size": random(k.size + 1)} {
 			key := kind + "/" + strings.ReplaceAll(other, " ", "-")
 			mine := random(k.size)
 			mine[k.size/2]++
-			if err := put(t, b, key, data); err != nil {
-				t.Fatal(err)
+			overtake := func() {
+				if err := put(t, b, key, data); err != nil {
+					t.Error(err)
+				}
 			}
-			p.on(1, k.last, drop)
+			p.Script(faults.Step{On: k.last, Do: faults.First(overtake, faults.LoseAnswer())})
 			if err := put(t, b, key, mine); !errors.Is(err, storage.ErrExists) {
 				t.Errorf("%s, %s: %v, want %v", kind, other, err, storage.ErrExists)
 			}
+			done(t, p)
 			if !bytes.Equal(get(t, b, key), data) {
 				t.Errorf("%s, %s: the other writer's object was changed", kind, other)
 			}
@@ -160,7 +156,7 @@ func lostAnswerOfAnother(t *testing.T, p *proxy, cfg s3.Config) {
 	}
 }
 
-func unconfirmed(t *testing.T, p *proxy, cfg s3.Config) {
+func unconfirmed(t *testing.T, p *faults.Server, cfg s3.Config) {
 	required := open(t, cfg)
 	cfg.ChecksumMode = s3.ChecksumWhenSupported
 	relaxed := open(t, cfg)
@@ -168,7 +164,7 @@ func unconfirmed(t *testing.T, p *proxy, cfg s3.Config) {
 		t.Error("the properties do not tell the two modes apart")
 	}
 	for kind, k := range kinds {
-		p.on(1000, isAny, withoutChecksum)
+		p.Script(faults.Step{Times: faults.Always, Do: withoutChecksums()})
 		if err := put(t, required, kind, random(k.size)); err == nil || !strings.Contains(err.Error(), "did not confirm") {
 			t.Errorf("%s, required: %v", kind, err)
 		}
@@ -181,25 +177,11 @@ func unconfirmed(t *testing.T, p *proxy, cfg s3.Config) {
 	}
 }
 
-func wrongChecksum(t *testing.T, p *proxy, cfg s3.Config) {
+func wrongChecksum(t *testing.T, p *faults.Server, cfg s3.Config) {
 	cfg.ChecksumMode = s3.ChecksumWhenSupported
 	b := open(t, cfg)
 	for kind, k := range kinds {
-		p.on(1, k.last, func(w http.ResponseWriter, answer *http.Response) {
-			body, _ := io.ReadAll(answer.Body)
-			wrong := sha256.Sum256([]byte("other"))
-			sum := base64.StdEncoding.EncodeToString(wrong[:])
-			if answer.Header.Get("X-Amz-Checksum-Sha256") != "" {
-				answer.Header.Set("X-Amz-Checksum-Sha256", sum)
-			}
-			if before, rest, ok := strings.Cut(string(body), "<ChecksumSHA256>"); ok {
-				_, after, _ := strings.Cut(rest, "</ChecksumSHA256>")
-				body = []byte(before + "<ChecksumSHA256>" + sum + "-3</ChecksumSHA256>" + after)
-			}
-			answer.Header.Del("Content-Length")
-			answer.Body = io.NopCloser(bytes.NewReader(body))
-			pass(w, answer)
-		})
+		p.Script(faults.Step{On: k.last, Do: faults.Rewrite(otherChecksum)})
 		if err := put(t, b, kind, random(k.size)); err == nil || !strings.Contains(err.Error(), "checksum mismatch") {
 			t.Errorf("%s: %v", kind, err)
 		}
@@ -209,42 +191,53 @@ func wrongChecksum(t *testing.T, p *proxy, cfg s3.Config) {
 	}
 }
 
-func cutBody(t *testing.T, p *proxy, cfg s3.Config) {
+// otherChecksum has the store say that it holds something else.
+func otherChecksum(answer *http.Response, body []byte) []byte {
+	wrong := sha256.Sum256([]byte("other"))
+	sum := base64.StdEncoding.EncodeToString(wrong[:])
+	if answer.Header.Get("X-Amz-Checksum-Sha256") != "" {
+		answer.Header.Set("X-Amz-Checksum-Sha256", sum)
+	}
+	before, rest, ok := strings.Cut(string(body), "<ChecksumSHA256>")
+	if !ok {
+		return body
+	}
+	_, after, _ := strings.Cut(rest, "</ChecksumSHA256>")
+	return []byte(before + "<ChecksumSHA256>" + sum + "-3</ChecksumSHA256>" + after)
+}
+
+func cutBody(t *testing.T, p *faults.Server, cfg s3.Config) {
 	b := open(t, cfg)
 	data := random(3 << 20)
 	if err := put(t, b, "key", data); err != nil {
 		t.Fatal(err)
 	}
-	cut := func(w http.ResponseWriter, answer *http.Response) {
-		answer.Body = io.NopCloser(io.LimitReader(answer.Body, 1<<19))
-		pass(w, answer)
-		panic(http.ErrAbortHandler)
-	}
-	p.on(1, isGet, cut)
+	p.Script(faults.Step{On: faults.Get, Do: faults.CutAnswer(1 << 19)})
 	r, err := b.Open(t.Context(), "key", 0, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if n, err := io.Copy(io.Discard, r); !errors.Is(err, io.ErrUnexpectedEOF) || n > 1<<19 {
+	if n, err := io.Copy(io.Discard, r); err == nil || n > 1<<19 || !strings.Contains(err.Error(), "bytes missing") {
 		t.Errorf("a cut body yields %d bytes and %v", n, err)
 	}
-	p.on(2, isGet, cut)
+	p.Script(faults.Step{On: faults.Get, Times: 2, Do: faults.CutAnswer(1 << 19)})
 	fetched := storage.Fetch(t.Context(), b, "key", int64(len(data)), 2, 1<<20)
 	defer fetched.Close()
 	if got, err := io.ReadAll(fetched); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("Fetch over cut bodies: %d bytes, %v", len(got), err)
 	}
+	done(t, p)
 }
 
 // sentRequests: each byte is hashed once and the hash is sent as checksum and in the signature; no trailers.
-func sentRequests(t *testing.T, p *proxy, cfg s3.Config) {
+func sentRequests(t *testing.T, p *faults.Server, cfg s3.Config) {
 	b := open(t, cfg)
 	data := random(storagetest.PartSize + 5)
 	if err := errors.Join(put(t, b, "whole", data[:100]), put(t, b, "parts", data)); err != nil {
 		t.Fatal(err)
 	}
-	check := func(r *http.Request, data []byte) {
+	check := func(r *faults.Request, data []byte) {
 		t.Helper()
 		sum := sha256.Sum256(data)
 		want := map[string]string{
@@ -261,15 +254,15 @@ func sentRequests(t *testing.T, p *proxy, cfg s3.Config) {
 			t.Errorf("%s: length %d, want %d", r.URL, r.ContentLength, len(data))
 		}
 	}
-	check(p.seen(isPut)[0], data[:100])
-	for _, r := range p.seen(isPart) {
+	check(p.Seen(faults.Put)[0], data[:100])
+	for _, r := range p.Seen(faults.Part) {
 		if r.URL.Query().Get("partNumber") == "1" {
 			check(r, data[:storagetest.PartSize])
 		} else {
 			check(r, data[storagetest.PartSize:])
 		}
 	}
-	for _, r := range append(p.seen(isPut), p.seen(isComplete)...) {
+	for _, r := range append(p.Seen(faults.Put), p.Seen(faults.Complete)...) {
 		if r.Header.Get("If-None-Match") != "*" {
 			t.Errorf("%s %s is not conditional", r.Method, r.URL)
 		}
@@ -277,7 +270,7 @@ func sentRequests(t *testing.T, p *proxy, cfg s3.Config) {
 }
 
 // unfinished: an upload under way is known, and gone when it ends.
-func unfinished(t *testing.T, p *proxy, cfg s3.Config) {
+func unfinished(t *testing.T, p *faults.Server, cfg s3.Config) {
 	b := open(t, cfg)
 	started, release := make(chan struct{}), make(chan struct{})
 	source := io.MultiReader(bytes.NewReader(random(2*storagetest.PartSize)), signal{started, release})
@@ -300,17 +293,8 @@ func unfinished(t *testing.T, p *proxy, cfg s3.Config) {
 	}
 }
 
-// signal is an empty reader that tells when it is reached and waits.
-type signal struct{ reached, release chan struct{} }
-
-func (s signal) Read([]byte) (int, error) {
-	close(s.reached)
-	<-s.release
-	return 0, io.EOF
-}
-
 // aborted: whatever ends an upload, its parts are freed, also when the context is what ended.
-func aborted(t *testing.T, p *proxy, cfg s3.Config) {
+func aborted(t *testing.T, p *faults.Server, cfg s3.Config) {
 	b := open(t, cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -321,15 +305,15 @@ func aborted(t *testing.T, p *proxy, cfg s3.Config) {
 	if _, err := b.Create(ctx, "cancelled", source); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	refuse := func(w http.ResponseWriter, _ *http.Response) { w.WriteHeader(http.StatusForbidden) }
-	for _, match := range []func(*http.Request) bool{isPart, isComplete} {
-		p.on(1, func(r *http.Request) bool { return match(r) && !isAbort(r) }, refuse)
-		// The proxy forwards before it refuses: what it stops is our knowledge, and a completed object may be there.
+	for _, match := range []faults.Match{faults.Part, faults.Complete} {
+		p.Script(faults.Step{On: match, Do: faults.ErrorAfter(http.StatusForbidden, "AccessDenied")})
+		// The store did what it was asked for: what the answer spoils is our knowledge, and a joined object is there.
 		if err := put(t, b, "refused", random(2*storagetest.PartSize)); !errors.Is(err, storage.ErrDenied) {
 			t.Errorf("refused: %v", err)
 		}
+		done(t, p)
 	}
-	if n := len(p.seen(isAbort)); n < 3 {
+	if n := len(p.Seen(faults.Abort)); n < 3 {
 		t.Errorf("%d uploads were aborted, want 3", n)
 	}
 	for _, key := range []string{"cancelled", "refused"} {
@@ -338,7 +322,3 @@ func aborted(t *testing.T, p *proxy, cfg s3.Config) {
 		}
 	}
 }
-
-type readerFunc func(p []byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -32,34 +33,81 @@ func (b *Bucket) list(ctx context.Context, prefix string, yield func(storage.Obj
 	if err := storage.CheckPrefix(prefix); err != nil {
 		return fmt.Errorf("list %s: %w", b.url(prefix), err)
 	}
+	if b.past != nil {
+		return b.listPast(ctx, prefix, yield)
+	}
 	in := &s3.ListObjectsV2Input{Bucket: &b.cfg.Bucket, Prefix: aws.String(b.listPrefix(prefix))}
-	last := ""
+	at := progress{within: *in.Prefix}
 	for {
 		page, err := b.page(ctx, in)
 		if err != nil {
 			return b.explain(ctx, opList, prefix, err)
 		}
 		for _, o := range page.Contents {
-			key := b.key(aws.ToString(o.Key))
+			if err := at.next(aws.ToString(o.Key), o.Size); err != nil {
+				return fmt.Errorf("list %s: %w", b.url(prefix), err)
+			}
+			key := b.key(*o.Key)
 			if storage.CheckKey(key) != nil {
 				continue
 			}
-			if key <= last {
-				return fmt.Errorf("list %s: the store lists %s after %s, which is not in byte order", b.url(prefix), key, last)
-			}
-			last = key
-			if !yield(storage.Object{Key: key, Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified).UTC()}, nil) {
+			if !yield(storage.Object{Key: key, Size: *o.Size, Modified: aws.ToTime(o.LastModified).UTC()}, nil) {
 				return nil
 			}
 		}
 		if !aws.ToBool(page.IsTruncated) {
 			return nil
 		}
-		if aws.ToString(page.NextContinuationToken) == "" {
-			return fmt.Errorf("list %s: the store says there is more, but not how to go on", b.url(prefix))
+		if err := at.more(aws.ToString(page.NextContinuationToken)); err != nil {
+			return fmt.Errorf("list %s: %w", b.url(prefix), err)
 		}
 		in.ContinuationToken = page.NextContinuationToken
 	}
+}
+
+// maxEmptyPages is how many pages in a row may list nothing: stores make some when much was just deleted.
+const maxEmptyPages = 100
+
+// progress checks that a listing is one: within the prefix, in ascending order, and with an end. A listing
+// that is wrong would have the newest backup missing, or never return.
+type progress struct {
+	within string // what every key begins with
+	last   string // key as the store sees it
+	token  string // how the last page said to go on
+	listed bool   // something on this page
+	empty  int    // pages in a row
+}
+
+// next takes the next key and size of the listing.
+func (p *progress) next(key string, size *int64) error {
+	switch {
+	case !strings.HasPrefix(key, p.within):
+		return fmt.Errorf("the store lists %q, which does not begin with %q", oneLine(key), p.within)
+	case p.last != "" && key <= p.last:
+		return fmt.Errorf("the store lists %q after %q, which is not in byte order", oneLine(key), oneLine(p.last))
+	case size == nil || *size < 0:
+		return fmt.Errorf("the store lists %q without a size", oneLine(key))
+	}
+	p.last, p.listed = key, true
+	return nil
+}
+
+// more is the end of a page that is not the last one.
+func (p *progress) more(token string) error {
+	p.empty++
+	if p.listed {
+		p.empty = 0
+	}
+	switch {
+	case token == "":
+		return errors.New("the store says there is more, but not how to go on")
+	case token == p.token:
+		return errors.New("the store goes in circles: the same continuation token again")
+	case p.empty == maxEmptyPages:
+		return fmt.Errorf("the store lists nothing on %d pages in a row, and no end", maxEmptyPages)
+	}
+	p.token, p.listed = token, false
+	return nil
 }
 
 func (b *Bucket) page(ctx context.Context, in *s3.ListObjectsV2Input) (page *s3.ListObjectsV2Output, err error) {
@@ -90,8 +138,12 @@ func (b *Bucket) Incomplete(ctx context.Context, prefix string) ([]storage.Uploa
 	if err := storage.CheckPrefix(prefix); err != nil {
 		return nil, fmt.Errorf("list unfinished uploads of %s: %w", b.url(prefix), err)
 	}
+	if b.past != nil {
+		return nil, nil // what is under way now was not there then
+	}
 	in := &s3.ListMultipartUploadsInput{Bucket: &b.cfg.Bucket, Prefix: aws.String(b.listPrefix(prefix))}
 	var found []storage.Upload
+	var at progress
 	for {
 		var page *s3.ListMultipartUploadsOutput
 		_, err := b.try(ctx, func(ctx context.Context) (err error) {
@@ -102,13 +154,21 @@ func (b *Bucket) Incomplete(ctx context.Context, prefix string) ([]storage.Uploa
 			return nil, b.explain(ctx, opIncomplete, prefix, err)
 		}
 		for _, u := range page.Uploads {
+			if !strings.HasPrefix(aws.ToString(u.Key), *in.Prefix) {
+				return nil, fmt.Errorf("list unfinished uploads of %s: the store lists %q, which does not begin with %q", b.url(prefix), oneLine(aws.ToString(u.Key)), *in.Prefix)
+			}
 			found = append(found, storage.Upload{Key: b.key(aws.ToString(u.Key)), ID: aws.ToString(u.UploadId), Started: aws.ToTime(u.Initiated).UTC()})
 		}
 		if !aws.ToBool(page.IsTruncated) {
 			return found, nil
 		}
-		if aws.ToString(page.NextKeyMarker) == "" {
-			return nil, fmt.Errorf("list unfinished uploads of %s: the store says there is more, but not how to go on", b.url(prefix))
+		token := aws.ToString(page.NextKeyMarker)
+		if token != "" {
+			token += "\n" + aws.ToString(page.NextUploadIdMarker)
+		}
+		at.listed = len(page.Uploads) > 0
+		if err := at.more(token); err != nil {
+			return nil, fmt.Errorf("list unfinished uploads of %s: %w", b.url(prefix), err)
 		}
 		in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker
 	}

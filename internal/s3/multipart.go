@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -29,6 +30,9 @@ type upload struct {
 	free   chan []byte
 	made   int // buffers
 
+	there     map[int32]types.Part // parts that an earlier Create has left, by number
+	resumable bool                 // what is left of this upload will be found and can be checked
+
 	mu    sync.Mutex
 	parts []types.CompletedPart
 	sent  content
@@ -36,18 +40,39 @@ type upload struct {
 
 // createParts uploads first, second and what r still has.
 func (b *Bucket) createParts(ctx context.Context, key string, first, second []byte, r io.Reader) (storage.Object, error) {
-	id, err := b.startUpload(ctx, key)
-	if err != nil {
-		return storage.Object{}, b.explain(ctx, opPut, key, err)
+	if err := b.vacant(ctx, key); err != nil {
+		return storage.Object{}, err
 	}
-	u := &upload{bucket: b, key: key, id: id, made: 2, free: make(chan []byte, b.cfg.Parallel+1)}
+	turn, leave := b.uploads.enter(key)
+	defer leave()
+	u := &upload{bucket: b, key: key, made: 2, free: make(chan []byte, b.cfg.Parallel+1)}
+	u.id, u.there, u.resumable = b.unfinished(ctx, key, turn)
+	if u.id == "" {
+		var err error
+		if u.id, err = b.startUpload(ctx, key); err != nil {
+			return storage.Object{}, b.explain(ctx, opPut, key, err)
+		}
+	}
 	if err := u.send(ctx, first, second, r); err != nil {
-		return storage.Object{}, u.abort(ctx, err, abortTries)
+		return storage.Object{}, u.end(ctx, err, abortTries)
 	}
 	if err := u.complete(ctx); err != nil {
-		return storage.Object{}, u.abort(ctx, err, 1)
+		return storage.Object{}, u.end(ctx, err, 1)
 	}
 	return storage.Object{Key: key, Size: u.sent.size}, nil
+}
+
+// vacant spares sending a large object whose key is taken, as it is when the answer to the last request of an earlier
+// Create was lost. Where credentials may not look, the last request will tell.
+func (b *Bucket) vacant(ctx context.Context, key string) error {
+	_, err := b.headAs(ctx, opPut, key)
+	switch {
+	case err == nil:
+		return fmt.Errorf("put %s: %w", b.url(key), storage.ErrExists)
+	case errors.Is(err, storage.ErrNotExist) || errors.Is(err, storage.ErrDenied):
+		return nil
+	}
+	return err
 }
 
 func (b *Bucket) startUpload(ctx context.Context, key string) (string, error) {
@@ -136,6 +161,11 @@ func (u *upload) add(data []byte) int {
 func (u *upload) sendPart(ctx context.Context, number int, data []byte) error {
 	hash := sha256.Sum256(data)
 	sum := base64.StdEncoding.EncodeToString(hash[:])
+	u.setHash(number, hash)
+	if u.has(number, int64(len(data)), sum) {
+		storage.Moved(ctx)
+		return nil
+	}
 	in := &s3.UploadPartInput{
 		Bucket: &u.bucket.cfg.Bucket, Key: aws.String(u.bucket.path(u.key)), UploadId: &u.id,
 		PartNumber: aws.Int32(int32(number)), ContentLength: aws.Int64(int64(len(data))), ChecksumSHA256: &sum,
@@ -147,17 +177,23 @@ func (u *upload) sendPart(ctx context.Context, number int, data []byte) error {
 		return err
 	})
 	if err != nil {
-		return u.bucket.explain(ctx, opPut, u.key, err)
+		return u.bucket.settle(ctx, opPut, u.key, content{}, false, err)
 	}
 	if err := u.bucket.confirm(out.ChecksumSHA256, sum); err != nil {
 		return fmt.Errorf("put %s: part %d: %w", u.bucket.url(u.key), number, err)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.sent.parts[number-1] = hash
+	u.resumable = u.resumable && out.ChecksumSHA256 != nil // else it could not be checked
 	u.parts[number-1].ETag = out.ETag
 	u.parts[number-1].ChecksumSHA256 = &sum
 	return nil
+}
+
+func (u *upload) setHash(number int, hash [sha256.Size]byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.sent.parts[number-1] = hash
 }
 
 // complete makes the object visible. The store joins the parts only if each has the checksum listed here.

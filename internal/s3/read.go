@@ -36,9 +36,16 @@ func (b *Bucket) Open(ctx context.Context, key string, offset, length int64) (io
 		_, err := b.Stat(ctx, key)
 		return empty(), err
 	}
-	in := &s3.GetObjectInput{Bucket: &b.cfg.Bucket, Key: aws.String(b.path(key)), Range: byteRange(offset, length)}
+	id, err := b.versionOf(ctx, opGet, key)
+	if err != nil {
+		return nil, err
+	}
+	in := &s3.GetObjectInput{Bucket: &b.cfg.Bucket, Key: aws.String(b.path(key)), VersionId: id, Range: byteRange(offset, length)}
+	if in.Range == nil {
+		in.ChecksumMode = types.ChecksumModeEnabled // the SDK compares it at the end, where the store has one of the whole
+	}
 	var out *s3.GetObjectOutput
-	_, err := b.try(ctx, func(ctx context.Context) (err error) {
+	_, err = b.try(ctx, func(ctx context.Context) (err error) {
 		out, err = b.client.GetObject(ctx, in)
 		return err
 	})
@@ -100,6 +107,8 @@ func (r *body) Read(p []byte) (int, error) {
 		return n, io.EOF
 	case r.ctx.Err() != nil:
 		err = context.Cause(r.ctx)
+	case r.left == 0:
+		return n, fmt.Errorf("get %s: damaged on the way or in the store: %w", r.bucket.url(r.key), innermost(err))
 	case errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF
 	}
@@ -122,13 +131,21 @@ func (b *Bucket) Stat(ctx context.Context, key string) (storage.Object, error) {
 
 // head returns what the store says of an object, with its checksum. The error is ready for people.
 func (b *Bucket) head(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
-	in := &s3.HeadObjectInput{Bucket: &b.cfg.Bucket, Key: aws.String(b.path(key)), ChecksumMode: types.ChecksumModeEnabled}
+	return b.headAs(ctx, opStat, key)
+}
+
+func (b *Bucket) headAs(ctx context.Context, op operation, key string) (*s3.HeadObjectOutput, error) {
+	id, err := b.versionOf(ctx, op, key)
+	if err != nil {
+		return nil, err
+	}
+	in := &s3.HeadObjectInput{Bucket: &b.cfg.Bucket, Key: aws.String(b.path(key)), VersionId: id, ChecksumMode: types.ChecksumModeEnabled}
 	var out *s3.HeadObjectOutput
-	_, err := b.try(ctx, func(ctx context.Context) (err error) {
+	_, err = b.try(ctx, func(ctx context.Context) (err error) {
 		out, err = b.client.HeadObject(ctx, in)
 		return err
 	})
-	return out, b.explain(ctx, opStat, key, err)
+	return out, b.explain(ctx, op, key, err)
 }
 
 // wholeHash returns the hex SHA-256 of the content, "" where the store has none or one of parts.
@@ -148,6 +165,9 @@ func wholeHash(head *s3.HeadObjectOutput) string {
 func (b *Bucket) Delete(ctx context.Context, key string) error {
 	if err := begin(ctx, key); err != nil {
 		return fmt.Errorf("delete %s: %w", b.url(key), err)
+	}
+	if err := b.readOnly("delete", key); err != nil {
+		return err
 	}
 	_, err := b.try(ctx, func(ctx context.Context) error {
 		_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.cfg.Bucket, Key: aws.String(b.path(key))})

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -16,26 +17,54 @@ import (
 )
 
 const (
+	// firstKeys is the generation of the credentials that the first request asks for.
+	firstKeys = 1
 	// firstPause is the longest pause before the second attempt; it doubles up to maxPause.
 	firstPause = 400 * time.Millisecond
 	maxPause   = 20 * time.Second
 )
 
-// try makes a request up to the configured number of times while its error may pass. lost tells that an
-// attempt before the last ended without an answer, so what it asked for may have been done.
+// try makes a request up to the configured number of times while its error may pass. It makes one more where the store
+// does not accept the credentials and there are others by now, or does not accept this machine's time: the SDK goes by the
+// store's from then on. A backup must not wait for someone to set a clock. lost tells that an attempt before the last ended without an
+// answer, so what it asked for may have been done.
 func (b *Bucket) try(ctx context.Context, request func(ctx context.Context) error) (lost bool, err error) {
-	longest := firstPause
+	longest, corrected := firstPause, false
 	for n := 1; ; n++ {
+		used := max(b.keys.generation(), firstKeys)
 		if err = request(ctx); err == nil {
 			return lost, nil
+		}
+		if !corrected && ctx.Err() == nil && (isSkewed(err) || isRejected(err) && b.keys.renew(ctx, used)) {
+			corrected = true
+			n--
+			continue
 		}
 		if n == b.cfg.Attempts || ctx.Err() != nil || !passing(err) {
 			return lost, err
 		}
 		lost = lost || unanswered(err)
-		pause(ctx, rand.N(longest)) // full jitter: nodes that failed together do not come back together
+		// Full jitter: nodes that failed together do not come back together.
+		pause(ctx, min(retryAfter(err), maxPause)+rand.N(longest))
 		longest = min(2*longest, maxPause)
 	}
+}
+
+// retryAfter is how long the store asks to wait, 0 where it does not say.
+func retryAfter(err error) time.Duration {
+	response, ok := errors.AsType[*awshttp.ResponseError](err)
+	if !ok || response.Response == nil {
+		return 0
+	}
+	text := response.Response.Header.Get("Retry-After")
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, time.Until(at))
+	}
+	seconds, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // pause returns early when ctx ends.

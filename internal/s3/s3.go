@@ -95,6 +95,9 @@ type Config struct {
 	Attempts int
 	// StallTimeout is how long a connection may carry no byte. Default DefaultStallTimeout.
 	StallTimeout time.Duration
+	// AsOf makes the bucket a read-only view of itself as it was then, for a bucket that keeps versions. Create and Delete
+	// return an error wrapping storage.ErrReadOnly. It must not be in the future. The zero value is the present.
+	AsOf time.Time
 	// AllowPlainHTTP permits an http:// endpoint: everything but the payload can be read and forged on the way.
 	AllowPlainHTTP bool
 }
@@ -110,9 +113,12 @@ type ObjectLock struct {
 type Bucket struct {
 	cfg    Config
 	client *s3.Client
+	keys   *credentials
 	// confirmed: the store has to confirm each checksum.
 	confirmed bool
 	maxParts  int // of one object
+	uploads   uploads
+	past      *past // nil: the present
 }
 
 // Open checks cfg, reads the files it names and returns the bucket. It asks nothing of the network,
@@ -122,27 +128,36 @@ func Open(ctx context.Context, cfg Config) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open s3://%s: %w", cfg.Bucket, err)
 	}
-	client, region, err := newClient(ctx, cfg)
+	source, region, err := identity(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open s3://%s: %w", cfg.Bucket, err)
 	}
 	cfg.Region = region
+	keys := &credentials{provider: source}
+	client, err := newClient(cfg, keys)
+	if err != nil {
+		return nil, fmt.Errorf("open s3://%s: %w", cfg.Bucket, err)
+	}
 	confirmed := cfg.ChecksumMode == ChecksumRequired || cfg.Endpoint == ""
-	return &Bucket{cfg: cfg, client: client, confirmed: confirmed, maxParts: maxParts}, nil
+	return &Bucket{cfg: cfg, client: client, keys: keys, confirmed: confirmed, maxParts: maxParts, past: newPast(cfg.AsOf)}, nil
 }
 
 // Location implements storage.Bucket.
 func (b *Bucket) Location() string {
-	if b.cfg.Endpoint == "" {
-		return b.url("") + " in " + b.cfg.Region
+	when := ""
+	if b.past != nil {
+		when = " as of " + b.past.at.UTC().Format(time.RFC3339)
 	}
-	return b.url("") + " at " + b.cfg.Endpoint
+	if b.cfg.Endpoint == "" {
+		return b.url("") + " in " + b.cfg.Region + when
+	}
+	return b.url("") + " at " + b.cfg.Endpoint + when
 }
 
 // Properties implements storage.Bucket. Content is verified where the store has to confirm checksums: always on AWS, elsewhere
 // with ChecksumRequired.
 func (b *Bucket) Properties() storage.Properties {
-	return storage.Properties{VerifiesContent: b.confirmed, Parallel: b.cfg.Parallel}
+	return storage.Properties{VerifiesContent: b.confirmed, Parallel: b.cfg.Parallel, Paces: true}
 }
 
 // begin is the start of every operation on a key.

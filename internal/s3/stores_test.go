@@ -177,3 +177,22 @@ func TestFoldersAreNotListed(t *testing.T) {
 		}
 	}
 }
+
+// TestUploadLimit: the limit holds on the wire, and waiting for it is no stall.
+func TestUploadLimit(t *testing.T) {
+	server := servers.StartMinIO(t)
+	server.CreateBucket(t, "limited", false)
+	cfg := config(server.S3, "limited")
+	cfg.StallTimeout, cfg.Attempts = time.Second, 1
+	const limit = 4 << 20
+	data := random(2*storagetest.PartSize + limit)
+	least := time.Duration(len(data)-limit/4) * time.Second / limit // a quarter of a second's bytes may pass at once
+	b := storage.WithStallTimeout(storage.WithRate(open(t, cfg), limit, 0), time.Second)
+	start := time.Now()
+	if err := put(t, b, "key", data); err != nil || time.Since(start) < least || time.Since(start) > 3*least {
+		t.Errorf("after %v, want %v: %v", time.Since(start), least, err)
+	}
+	if !bytes.Equal(get(t, b, "key"), data) {
+		t.Error("the content differs")
+	}
+}

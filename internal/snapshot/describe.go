@@ -39,6 +39,15 @@ func (t *Taken) Position(revision int64) repo.Position {
 	}
 }
 
+// leader names the member's leader; "" says that it knew none, and may have lagged behind.
+func leader(id uint64) *string {
+	name := ""
+	if id != 0 {
+		name = etcd.FormatID(id)
+	}
+	return &name
+}
+
 // Describe writes the manifest of a snapshot whose facts are known.
 func (t *Taken) Describe(f Facts, c Context) *repo.Manifest {
 	storage := f.StorageVersion
@@ -53,6 +62,7 @@ func (t *Taken) Describe(f Facts, c Context) *repo.Manifest {
 		Slot:   c.Slot, CaptureStart: t.Start, CaptureEnd: t.End,
 		Revision: f.Revision, CompactRevision: f.CompactRevision,
 		RaftTerm: t.Status.RaftTerm, RaftIndex: t.Status.RaftIndex,
+		Leader: leader(t.Status.Leader), Learner: t.Status.IsLearner,
 		Keys: f.Keys, Revisions: f.Revisions, DBSize: f.DBSize,
 		EtcdVersion: clean(t.Status.Version), StorageVersion: clean(storage),
 		HashKV:   repo.HashKV{Hash: f.HashKV, Revision: f.Revision, CompactRevision: f.CompactRevision},

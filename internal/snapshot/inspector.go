@@ -24,6 +24,9 @@ type Inspector struct {
 	// Command is the child's program and leading arguments, which must end up in InspectMain; the
 	// path is appended. In drd it is the binary itself.
 	Command []string
+	// Program, if set, is started in place of Command[0], which remains its name: "/proc/self/exe" is the program that
+	// runs, also after an upgrade has put another one in its place.
+	Program string
 }
 
 // message is one line of the child's standard output.
@@ -82,6 +85,9 @@ func (i Inspector) HashFile(ctx context.Context, f *os.File, revision, compact i
 func (i Inspector) run(ctx context.Context, f *os.File, args []string, handle func(message)) error {
 	argv := append(append([]string{}, i.Command...), inheritedFile)
 	cmd := exec.CommandContext(ctx, argv[0], append(argv[1:], args...)...)
+	if i.Program != "" {
+		cmd.Path, cmd.Err = i.Program, nil
+	}
 	cmd.ExtraFiles = []*os.File{f}
 	var stderr head
 	cmd.Stderr = &stderr

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -13,11 +14,15 @@ type Upload struct {
 	Started time.Time // UTC; for a directory the last write, which is later
 }
 
-// Incompleter is a Bucket that knows of unfinished writes.
+// Incompleter is a Bucket that knows of unfinished writes, and can drop them.
 type Incompleter interface {
 	// Incomplete returns the unfinished writes to keys that start with prefix. It cannot tell those under way from
 	// those abandoned: by convention what started more than 24 hours ago is abandoned.
 	Incomplete(ctx context.Context, prefix string) ([]Upload, error)
+	// Abort drops an unfinished write that Incomplete returned, with what it takes up. A writer that is still at it
+	// fails. One that is not there any more, finished or aborted, is an error wrapping ErrNotExist; the
+	// object under the key, if there is one, stays in either case.
+	Abort(ctx context.Context, u Upload) error
 }
 
 // Wrapper is a decorator over another Bucket.
@@ -28,13 +33,29 @@ type Wrapper interface {
 // Incomplete returns the unfinished writes that b, or a bucket that b decorates, knows of, and none when no
 // bucket of that stack is an Incompleter.
 func Incomplete(ctx context.Context, b Bucket, prefix string) ([]Upload, error) {
+	if known := incompleter(b); known != nil {
+		return known.Incomplete(ctx, prefix)
+	}
+	return nil, nil
+}
+
+// Abort drops an unfinished write that Incomplete returned for the same bucket.
+func Abort(ctx context.Context, b Bucket, u Upload) error {
+	if known := incompleter(b); known != nil {
+		return known.Abort(ctx, u)
+	}
+	return fmt.Errorf("abort upload of %s: %w", u.Key, ErrNotExist)
+}
+
+// incompleter is the outermost one of b and the buckets that it decorates; nil: there is none.
+func incompleter(b Bucket) Incompleter {
 	for {
 		if known, ok := b.(Incompleter); ok {
-			return known.Incomplete(ctx, prefix)
+			return known
 		}
 		outer, ok := b.(Wrapper)
 		if !ok {
-			return nil, nil
+			return nil
 		}
 		b = outer.Unwrap()
 	}

@@ -183,4 +183,10 @@ func TestIncompleteSeesThroughDecorators(t *testing.T) {
 	if uploads, err := storage.Incomplete(t.Context(), &slow{}, ""); err != nil || uploads != nil {
 		t.Errorf("a bucket that does not know: %v, %v", uploads, err)
 	}
+	if err := storage.Abort(t.Context(), stack, storage.Upload{Key: "k", ID: "x"}); !errors.Is(err, storage.ErrInvalidKey) {
+		t.Errorf("the directory below was not asked to abort: %v", err)
+	}
+	if err := storage.Abort(t.Context(), &slow{}, storage.Upload{Key: "k", ID: "x"}); !errors.Is(err, storage.ErrNotExist) {
+		t.Errorf("abort in a bucket that has no uploads: %v", err)
+	}
 }

@@ -25,8 +25,12 @@ var (
 	ErrExists = errors.New("object exists already")
 	// ErrDenied is wrapped when the store refuses the caller (HTTP 401/403, EACCES, EPERM). Retrying at once is pointless.
 	ErrDenied = errors.New("access denied")
+	// ErrNoBucket is wrapped by every call when the bucket itself is not there. Retrying at once is pointless.
+	ErrNoBucket = errors.New("the bucket does not exist")
 	// ErrLocked is wrapped by Delete for an object under retention or legal hold.
 	ErrLocked = errors.New("object is locked")
+	// ErrReadOnly is wrapped by Create and Delete of a view that cannot be written, such as a bucket as it was.
+	ErrReadOnly = errors.New("read-only view")
 	// ErrInvalidKey is wrapped for a key that CheckKey refuses.
 	ErrInvalidKey = errors.New("invalid object key")
 )
@@ -47,6 +51,8 @@ type Properties struct {
 	VerifiesContent bool
 	// Parallel is how many concurrent requests one caller should use at most.
 	Parallel int
+	// Paces: Create calls Pace before bytes leave, so a rate limit holds on the wire and not at the reader.
+	Paces bool
 }
 
 // Bucket is a write-once object store.

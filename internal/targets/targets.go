@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/s3"
@@ -29,6 +30,19 @@ func OpenURL(ctx context.Context, url string) (storage.Bucket, error) {
 		return nil, hint.New(fmt.Errorf("open target: not the URL of a bucket or a directory"), "write s3://bucket/prefix?region=… or file:///absolute/path")
 	}
 	return open(ctx, url)
+}
+
+// OpenURLAsOf opens the bucket of an s3:// URL read-only, as it was at that time, like the option as_of in the URL.
+func OpenURLAsOf(ctx context.Context, url string, at time.Time) (storage.Bucket, error) {
+	if !strings.HasPrefix(url, "s3://") {
+		return nil, hint.New(fmt.Errorf("open target: only a bucket keeps versions"), "leave out the time, or give an s3:// URL")
+	}
+	cfg, err := s3.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	cfg.AsOf = at
+	return bucket(s3.Open(ctx, cfg))
 }
 
 func openDir(_ context.Context, url string) (storage.Bucket, error) {

@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/targets"
 )
@@ -36,8 +38,43 @@ func TestOpenURL(t *testing.T) {
 			t.Errorf("%q gives %v, %v, want %s", url, b, err, want)
 		}
 	}
-	_, err := targets.OpenURL(t.Context(), "/mnt/nas")
+	past, err := targets.OpenURLAsOf(t.Context(), "s3://bucket?region=r-1&credentials_file="+keys, time.Unix(0, 0))
+	if err != nil || past.Location() != "s3://bucket in r-1 as of 1970-01-01T00:00:00Z" {
+		t.Errorf("as of 1970: %v, %v", past, err)
+	}
+	if _, err := targets.OpenURLAsOf(t.Context(), "file://"+root, time.Unix(0, 0)); len(hint.Of(err)) == 0 {
+		t.Errorf("a directory as of 1970: %v", err)
+	}
+	_, err = targets.OpenURL(t.Context(), "/mnt/nas")
 	if len(hint.Of(err)) != 1 || strings.Contains(err.Error(), "%!") {
 		t.Errorf("a plain path: %v, hints %q", err, hint.Of(err))
+	}
+}
+
+// TestOpenTarget: the limits of a target hold, and a time is for buckets only.
+func TestOpenTarget(t *testing.T) {
+	root := t.TempDir()
+	nas := config.Target{Name: "nas", Dir: root, UploadLimit: 1 << 20, DownloadLimit: 1 << 20}
+	for name, test := range map[string]struct {
+		target  config.Target
+		limited bool
+	}{
+		"limited":  {nas, true},
+		"no limit": {config.Target{Name: "nas", Dir: root}, false},
+	} {
+		b, err := targets.Open(t.Context(), test.target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if _, err := b.Create(t.Context(), strings.ReplaceAll(name, " ", "-"), strings.NewReader(strings.Repeat("x", 3<<19))); err != nil {
+			t.Fatal(err)
+		}
+		if slow := time.Since(start) > time.Second; slow != test.limited {
+			t.Errorf("%s: 1.5 MiB take %v", name, time.Since(start))
+		}
+	}
+	if _, err := targets.OpenAsOf(t.Context(), nas, time.Unix(0, 0)); len(hint.Of(err)) == 0 {
+		t.Errorf("a directory as of 1970: %v", err)
 	}
 }

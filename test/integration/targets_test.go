@@ -42,10 +42,10 @@ func TestOneTargetDead(t *testing.T) {
 	r := s.fails(1, "snapshot", "--json")
 	r.wants(t, "upload to t1: ", "connection refused")
 	doc := decode[snapshotDocument](t, r)
-	if dead, alive := doc.Targets[0], doc.Targets[1]; dead.Committed || dead.Error == "" || !alive.ReadBack || alive.Error != "" || doc.Spooled != "" {
+	if dead, alive := doc.Targets[0], doc.Targets[1]; dead.Committed || dead.Error == "" || !alive.ReadBack || alive.Error != "" || doc.Spooled != "file://"+filepath.Join(s.state, "spool") {
 		t.Errorf("outcomes: %v", r)
 	}
-	s.wantSpooled(0)
+	s.wantSpooled(1) // for the target that lacks it
 
 	r = s.fails(1, "list", "--json")
 	r.wants(t, "connection refused")

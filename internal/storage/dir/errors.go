@@ -23,7 +23,7 @@ func explain(op, key string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrExist) && op == "create":
 		return fmt.Errorf("%s %s: %w", op, key, storage.ErrExists)
-	case isMissing(err) && slices.Contains([]string{"open", "stat", "read", "delete"}, op):
+	case isMissing(err) && slices.Contains([]string{"open", "stat", "read", "delete", opAbort}, op):
 		return fmt.Errorf("%s %s: %w", op, key, storage.ErrNotExist)
 	case errors.Is(err, fs.ErrPermission):
 		err = fmt.Errorf("%w: %w", storage.ErrDenied, cause(err))

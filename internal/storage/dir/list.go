@@ -156,6 +156,9 @@ func (w *walker) read(name string) ([]fs.DirEntry, error) {
 	}
 	defer d.Close()
 	entries, err := d.ReadDir(-1)
+	if errors.Is(err, fs.ErrNotExist) && name != "" {
+		return nil, nil // deleted since it was opened
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read directory: %w", err)
 	}

@@ -10,12 +10,13 @@ type rule struct {
 }
 
 // everybody may import these, which know nothing themselves.
-var everybody = []string{"hint", "disk"}
+var everybody = []string{"hint", "disk", "lock"}
 
 // rules is the table: one line per directory. A new one needs its line here, so that somebody thinks about its place.
 var rules = []rule{
 	{dir: "hint"},
 	{dir: "disk"},
+	{dir: "lock"},
 
 	// Bytes and keys: none of this knows what a backup is.
 	{dir: "storage"},
@@ -27,6 +28,8 @@ var rules = []rule{
 
 	// What is in a repository, and not how it got there.
 	{dir: "repo", knows: []string{"storage", "seal"}},
+	{dir: "retention", knows: []string{"storage", "seal", "repo"}},
+	{dir: "prune", knows: []string{"storage", "seal", "repo", "retention"}},
 	{dir: "replicate", knows: []string{"storage", "seal", "repo"}},
 
 	// The live cluster, read only; and what is made of it.

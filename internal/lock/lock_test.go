@@ -1,0 +1,40 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.lock")
+	release, err := File(t.Context(), path, func() { t.Error("a free lock is busy") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	told := 0
+	if _, err := File(ctx, path, func() { told++; cancel() }); !errors.Is(err, context.Canceled) || told != 1 {
+		t.Errorf("a held lock: %v, told %d times", err, told)
+	}
+	time.AfterFunc(2*poll, func() {
+		if err := release(); err != nil {
+			t.Error(err)
+		}
+	})
+	again, err := File(t.Context(), path, func() { told++ })
+	if err != nil || told != 2 {
+		t.Fatalf("after the release: %v, told %d times", err, told)
+	}
+	if err := again(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNoDirectory(t *testing.T) {
+	if _, err := File(t.Context(), filepath.Join(t.TempDir(), "missing", "lock"), func() {}); err == nil {
+		t.Error("locks a file that cannot be")
+	}
+}

@@ -1,0 +1,330 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/storage"
+	"github.com/drd-project/drd/internal/targets"
+)
+
+func testContext(t *testing.T) (context.Context, context.CancelFunc) {
+	return context.WithCancel(t.Context())
+}
+
+// killer ends its own process, as kill -9 does, just before or just after a write: the calls are counted over all buckets
+// of the process, the targets' and those of the queue itself.
+type killer struct {
+	storage.Bucket
+	left *atomic.Int64
+}
+
+func (k *killer) Unwrap() storage.Bucket { return k.Bucket }
+
+func (k *killer) instant() {
+	if k.left.Add(-1) == 0 {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // until it arrives
+	}
+}
+
+// Create has a third instant: when half of the content is there.
+func (k *killer) Create(ctx context.Context, key string, r io.Reader) (storage.Object, error) {
+	k.instant()
+	obj, err := k.Bucket.Create(ctx, key, io.MultiReader(io.LimitReader(r, 100), &atRead{k}, r))
+	k.instant()
+	return obj, err
+}
+
+func (k *killer) Delete(ctx context.Context, key string) error {
+	k.instant()
+	err := k.Bucket.Delete(ctx, key)
+	k.instant()
+	return err
+}
+
+type atRead struct{ k *killer }
+
+func (a *atRead) Read([]byte) (int, error) {
+	a.k.instant()
+	return 0, io.EOF
+}
+
+// site is what survives the children: the state directory, the keys, and the URLs of the targets.
+type site struct{ root string }
+
+func (s site) path(name string) string { return filepath.Join(s.root, name) }
+
+// open makes the queue of a site. It is used by the children and by the test that looks at what they left.
+func (s site) open(t testing.TB, wrap func(storage.Bucket) storage.Bucket) *node {
+	n := &node{t: t, log: &logBuffer{}, wrap: wrap}
+	keys, err := seal.OpenKeyRing(s.path("keys"))
+	n.must(err)
+	n.signer, err = seal.LoadSigner(s.path("signing.key"))
+	n.must(err)
+	n.sealFor, err = seal.ParseRecipients(nil, s.path("recipients"))
+	n.must(err)
+	n.cfg = Config{Cluster: cluster, StateDir: s.path("state"), Keys: keys, Log: slog.New(slog.NewTextHandler(n.log, nil))}
+	urls, err := os.ReadFile(s.path("urls"))
+	n.must(err)
+	for i, url := range strings.Fields(string(urls)) {
+		b, err := targets.OpenURL(t.Context(), url)
+		n.must(err)
+		r, err := repo.Open(wrap(b), cluster)
+		n.must(err)
+		n.cfg.Targets = append(n.cfg.Targets, Target{Name: fmt.Sprintf("t%d", i), Repo: r, ReadBack: true})
+	}
+	n.reopen()
+	return n
+}
+
+// newSite makes a site with targets at the given URLs, or else with two directories.
+func newSite(t *testing.T, urls ...string) site {
+	t.Helper()
+	s := site{t.TempDir()}
+	_, recipient, err := seal.GenerateIdentity(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, _, err := seal.GenerateSigningKey("node-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(urls); i < 2; i++ {
+		url := "file://" + t.TempDir()
+		urls = append(urls, url)
+	}
+	err = errors.Join(
+		os.WriteFile(s.path("signing.key"), private, 0o600), os.WriteFile(s.path("recipients"), []byte(recipient+"\n"), 0o600),
+		os.WriteFile(s.path("urls"), []byte(strings.Join(urls, "\n")), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// childT lets a child use the helpers of tests: what fails there ends it, and the parent sees its words.
+type childT struct{ testing.TB }
+
+// Helper does nothing here.
+func (c *childT) Helper() {}
+
+// Context is that of the process.
+func (c *childT) Context() context.Context { return context.Background() }
+
+// Fatal ends the process.
+func (c *childT) Fatal(args ...any) {
+	fmt.Fprintln(os.Stderr, args...)
+	os.Exit(2)
+}
+
+// Fatalf does the same.
+func (c *childT) Fatalf(format string, args ...any) { c.Fatal(fmt.Sprintf(format, args...)) }
+
+// child enqueues snapshots, notes each in "committed" when it is told that it is safe, and waits until all are gone from
+// the spool. Its job is "site first count instant": at that instant it is killed, never if 0.
+func child() int {
+	var s site
+	var first, count int
+	var instant int64
+	if _, err := fmt.Sscan(os.Getenv(asChild), &s.root, &first, &count, &instant); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	left := &atomic.Int64{}
+	left.Store(instant)
+	n := s.open(&childT{}, func(b storage.Bucket) storage.Bucket { return &killer{b, left} })
+	stop := n.start()
+	defer stop()
+	n.must(n.q.Sweep())
+	for i := range count {
+		n.enqueue(first + i)
+		f, err := os.OpenFile(s.path("committed"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		n.must(err)
+		_, err = fmt.Fprintln(f, first+i)
+		n.must(errors.Join(err, f.Close()))
+	}
+	n.until("an empty spool", func() bool { return len(n.spooled()) == 0 })
+	return 0
+}
+
+// begin starts a child.
+func (s site) begin(t *testing.T, first, count, instant int) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(self)
+	c.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d %d", asChild, s.root, first, count, instant))
+	c.Stderr = os.Stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// killed waits for a child and reports whether it was killed; the other end is success.
+func killed(t *testing.T, c *exec.Cmd) bool {
+	t.Helper()
+	err := c.Wait()
+	if err == nil {
+		return false
+	}
+	status, ok := c.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		t.Fatalf("the child ended with %v", err)
+	}
+	return true
+}
+
+func (s site) committed(t *testing.T) []int {
+	t.Helper()
+	b, err := os.ReadFile(s.path("committed"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	var numbers []int
+	for _, f := range strings.Fields(string(b)) {
+		i, err := strconv.Atoi(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers = append(numbers, i)
+	}
+	return numbers
+}
+
+// inspect looks at what a killed child left, before anything is repaired: what lists is whole, what was committed is in
+// the spool or in every target, and every mark tells the truth.
+func (s site) inspect(t *testing.T, trust *seal.Trust) {
+	t.Helper()
+	n := s.open(t, func(b storage.Bucket) storage.Bucket { return b })
+	spooled := restorable(t, n.q.spool.repo, trust)
+	held := make([][]int, len(n.cfg.Targets))
+	for i, target := range n.cfg.Targets {
+		held[i] = restorable(t, target.Repo, trust)
+	}
+	for _, number := range s.committed(t) {
+		for i := range held {
+			if !slices.Contains(held[i], number) && !slices.Contains(spooled, number) {
+				t.Errorf("%d was committed, and is neither in the spool %v nor in t%d %v", number, spooled, i, held[i])
+			}
+		}
+	}
+	marked, err := n.q.marks.ids(t.Context())
+	n.must(err)
+	for id, keys := range marked {
+		for _, key := range keys {
+			name, _, _ := strings.Cut(key, "/")
+			if i := slices.IndexFunc(n.cfg.Targets, func(t Target) bool { return t.Name == name }); !slices.Contains(held[i], numberOf(id)) {
+				t.Errorf("the mark %s says what is not so: %v", key, held[i])
+			}
+		}
+	}
+}
+
+// repair runs once more, and then everything is everywhere and nothing is left over on the node.
+func (s site) repair(t *testing.T, trust *seal.Trust) {
+	t.Helper()
+	n := s.open(t, func(b storage.Bucket) storage.Bucket { return b })
+	n.must(n.q.Sweep())
+	n.drain()
+	n.clean()
+	for _, target := range n.cfg.Targets {
+		held := restorable(t, target.Repo, trust)
+		for _, number := range s.committed(t) {
+			if !slices.Contains(held, number) {
+				t.Errorf("%d was committed, and %s holds %v", number, target.Name, held)
+			}
+		}
+	}
+	if got := n.losses(); len(got) != 0 {
+		t.Errorf("lost: %v", got)
+	}
+}
+
+func (s site) trust(t *testing.T) *seal.Trust {
+	t.Helper()
+	signer, err := seal.LoadSigner(s.path("signing.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seal.TrustOf(signer.PublicKey(), "node")
+}
+
+// TestKilledAtEachWrite goes through the instants before, within and after each write, one child for each.
+func TestKilledAtEachWrite(t *testing.T) {
+	s := newSite(t)
+	trust := s.trust(t)
+	const most = 300
+	instant := 1
+	for ; instant < most; instant++ {
+		again := killed(t, s.begin(t, 10*instant, 2, instant))
+		s.inspect(t, trust)
+		if instant%4 == 0 { // the others are repaired by the next child, on top of which it is killed
+			s.repair(t, trust)
+		}
+		if t.Failed() || !again {
+			break
+		}
+	}
+	s.repair(t, trust)
+	t.Logf("%d instants", instant-1)
+	if instant < 40 || instant == most {
+		t.Errorf("the children were killed at %d instants", instant-1)
+	}
+}
+
+// TestKilledAtRandom has the kernel choose the moment.
+func TestKilledAtRandom(t *testing.T) {
+	newSite(t).killAtRandom(t, 40, 60*time.Millisecond)
+}
+
+func (s site) killAtRandom(t *testing.T, rounds int, longest time.Duration) {
+	t.Helper()
+	trust := s.trust(t)
+	random := rand.New(rand.NewPCG(1, 2)) // the same moments each time; what runs then is up to the machine
+	hit := 0
+	for i := range rounds {
+		c := s.begin(t, 100*i, 8, 0)
+		time.Sleep(time.Duration(random.Int64N(int64(longest))))
+		if err := c.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		if killed(t, c) {
+			hit++
+		}
+		if i%(rounds/8) == 0 { // each look reads everything
+			s.inspect(t, trust)
+			s.repair(t, trust)
+		}
+		if t.Failed() {
+			t.Fatalf("after round %d", i)
+		}
+	}
+	s.inspect(t, trust)
+	s.repair(t, trust)
+	if hit < rounds/2 {
+		t.Errorf("only %d of %d children were killed", hit, rounds)
+	}
+	if got := len(s.committed(t)); got < rounds/4 {
+		t.Errorf("hardly anything was under way: %d snapshots in %d rounds", got, rounds)
+	}
+}

@@ -1,0 +1,215 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/storage"
+	"github.com/drd-project/drd/internal/storage/dir"
+)
+
+// removeTimeout bounds the removal of a snapshot, which must also work while the program ends.
+const removeTimeout = 30 * time.Second
+
+// errGone is wrapped for a snapshot that is not in the spool, or not whole. Somebody else removed it.
+var errGone = errors.New("not in the spool")
+
+// spool is the local directory through which every object goes. It is laid out as a repository, so that what is
+// left in it can be listed and restored like anything else.
+type spool struct {
+	root string
+	repo *repo.Repository
+}
+
+// entry is a snapshot in the spool, with its manifest.
+type entry struct {
+	id   repo.ID
+	size int64 // bytes of all its files
+}
+
+// openSpool makes the directory. wrap is put around its bucket.
+func openSpool(root, cluster string, wrap func(storage.Bucket) storage.Bucket) (*spool, error) {
+	bucket, err := dir.Open(root, dir.Options{Create: true})
+	if err != nil {
+		return nil, fmt.Errorf("open the spool: %w", err)
+	}
+	r, err := repo.Open(wrap(bucket), cluster)
+	if err != nil {
+		return nil, fmt.Errorf("open the spool: %w", err)
+	}
+	return &spool{root: root, repo: r}, nil
+}
+
+func (s *spool) path(key string) string { return filepath.Join(s.root, filepath.FromSlash(key)) }
+
+// home is the directory of one snapshot.
+func (s *spool) home(id repo.ID) string { return filepath.Dir(s.path(s.repo.ManifestKey(id))) }
+
+// all lists the snapshots of which anything is there, ascending.
+func (s *spool) all() ([]repo.ID, error) {
+	found, err := os.ReadDir(filepath.Dir(s.home(repo.ID{})))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list the spool: %w", err)
+	}
+	var ids []repo.ID
+	for _, e := range found {
+		if id, err := repo.ParseID(e.Name()); err == nil && e.IsDir() {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, repo.ID.Compare)
+	return ids, nil
+}
+
+// entries lists what is enqueued, ascending.
+func (s *spool) entries() ([]entry, error) {
+	ids, err := s.all()
+	if err != nil {
+		return nil, err
+	}
+	var found []entry
+	for _, id := range ids {
+		has, err := s.has(id)
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			found = append(found, entry{id, s.size(id)})
+		}
+	}
+	return found, nil
+}
+
+// has says whether a snapshot is enqueued.
+func (s *spool) has(id repo.ID) (bool, error) {
+	_, err := os.Lstat(s.path(s.repo.ManifestKey(id)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look into the spool: %w", err)
+	}
+	return true, nil
+}
+
+// size counts what is there now; files that go meanwhile count nothing.
+func (s *spool) size(id repo.ID) int64 {
+	var total int64
+	files, _ := os.ReadDir(s.home(id)) // gone, or as good as gone
+	for _, f := range files {
+		if info, err := f.Info(); err == nil {
+			total += info.Size()
+		}
+	}
+	return total
+}
+
+// load reads what a target needs. A manifest or a payload that is not there is an error wrapping errGone.
+func (s *spool) load(id repo.ID) (*repo.Signed, Payload, error) {
+	signed, err := s.signed(id)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errGone
+		}
+		return nil, Payload{}, fmt.Errorf("read %s: %w", id, err)
+	}
+	o := signed.Manifest.Object
+	p := Payload{ID: id, Name: o.Name, Path: s.path(s.repo.PayloadKey(id, o.Name)), Size: o.Size, SHA256: o.SHA256}
+	info, err := os.Stat(p.Path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() != p.Size {
+		err = errGone
+	}
+	if err != nil {
+		return nil, Payload{}, fmt.Errorf("payload of %s: %w", id, err)
+	}
+	return signed, p, nil
+}
+
+func (s *spool) signed(id repo.ID) (*repo.Signed, error) {
+	b, err := os.ReadFile(s.path(s.repo.ManifestKey(id)))
+	if err != nil {
+		return nil, err
+	}
+	m, err := repo.DecodeManifest(b)
+	if err != nil {
+		return nil, err
+	}
+	signature, err := os.ReadFile(s.path(s.repo.SignatureKey(id)))
+	if err != nil {
+		return nil, err
+	}
+	return &repo.Signed{Manifest: m, Bytes: b, Signature: signature}, nil
+}
+
+// place moves a sealed object from its temporary name to the one it has in a repository. There is no manifest yet.
+func (s *spool) place(temp string, id repo.ID, name string) (string, error) {
+	path := s.path(s.repo.PayloadKey(id, name))
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", fmt.Errorf("spool %s: %w", id, err)
+	}
+	// Link and not rename: it refuses a name that is taken. The temporary name goes with the capture.
+	if err := os.Link(temp, path); err != nil {
+		return "", fmt.Errorf("spool %s: %w", id, err)
+	}
+	return path, nil
+}
+
+// commit makes the snapshot an entry. The write of the manifest also makes the payload's name durable: they are in one
+// directory.
+func (s *spool) commit(ctx context.Context, signed *repo.Signed) error {
+	if err := s.repo.Commit(ctx, signed); err != nil {
+		return hint.New(fmt.Errorf("spool: %w", err), "look at the disk of state_dir: `df -h`, `df -i`, `dmesg`")
+	}
+	return nil
+}
+
+// remove deletes one snapshot, its manifest first, so that it never lists without its payload. What is gone
+// already is no error.
+func (s *spool) remove(id repo.ID) error {
+	ctx, cancel := context.WithTimeout(context.Background(), removeTimeout)
+	defer cancel()
+	err := s.repo.Bucket().Delete(ctx, s.repo.ManifestKey(id))
+	if err != nil && !errors.Is(err, storage.ErrNotExist) {
+		return fmt.Errorf("remove %s from the spool: %w", id, err)
+	}
+	if err := os.RemoveAll(s.home(id)); err != nil {
+		return fmt.Errorf("remove %s from the spool: %w", id, err)
+	}
+	return nil
+}
+
+// sweep removes what a killed capture left: sealed objects under temporary names, and payloads without a manifest.
+// Both also belong to a capture under way, so only who may capture may sweep.
+func (s *spool) sweep() error {
+	temps, err := filepath.Glob(filepath.Join(s.root, storage.TempPrefix+"*"))
+	if err != nil {
+		return fmt.Errorf("sweep the spool: %w", err)
+	}
+	for _, t := range temps {
+		if err := os.Remove(t); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("sweep the spool: %w", err)
+		}
+	}
+	ids, err := s.all()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		has, err := s.has(id)
+		if err == nil && !has {
+			err = s.remove(id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
