@@ -60,7 +60,7 @@ func (a *app) preflightConfig(cmd *cobra.Command) (preflight.Config, error) {
 		return preflight.Config{}, err
 	}
 	return preflight.Config{
-		Connect: n.connect, Recipients: recipients, Signer: n.signer, Keys: keys,
+		Connect: n.connect, Recipients: recipients, Signer: n.signer, Trust: n.trust, Keys: keys,
 		StateDir: n.cfg.StateDir, Targets: n.targets, Unit: unit,
 	}, nil
 }

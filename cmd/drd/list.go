@@ -42,7 +42,7 @@ whether a restore of the snapshot was tried: this version tries none, so it is u
 				return werr
 			}
 			if err == nil && empty(listings) {
-				err = hint.New(repo.ErrNothing, "drd snapshot takes one")
+				err = hint.New(repo.ErrNothing, "%s", flags.nothing())
 			}
 			return err
 		},

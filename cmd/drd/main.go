@@ -125,14 +125,40 @@ type app struct {
 	verbose    bool
 }
 
-// reportError writes an error as people read it: one line a problem, then what to do next.
+// reportError writes an error as people read it: each problem followed by what to do about it.
 func (a *app) reportError(err error) {
-	for _, line := range strings.Split(strings.TrimRight(err.Error(), "\n"), "\n") {
-		fmt.Fprintf(a.err, "drd: error: %s\n", line)
+	said := make(map[string]bool)
+	say := func(hints []string) {
+		for _, h := range hints {
+			if !said[h] {
+				said[h] = true
+				fmt.Fprintf(a.err, "drd: hint: %s\n", h)
+			}
+		}
 	}
-	for _, h := range hint.Of(err) {
-		fmt.Fprintf(a.err, "drd: hint: %s\n", h)
+	for _, problem := range problems(err) {
+		for _, line := range strings.Split(strings.TrimRight(problem.Error(), "\n"), "\n") {
+			fmt.Fprintf(a.err, "drd: error: %s\n", line)
+		}
+		say(hint.Of(problem))
 	}
+	say(hint.Of(err)) // of what joins them
+}
+
+// problems are the errors that were joined, as long as nothing was said about them together.
+func problems(err error) []error {
+	for inner := err; inner != nil && inner.Error() == err.Error(); inner = errors.Unwrap(inner) {
+		joined, ok := inner.(interface{ Unwrap() []error }) //nolint:errorlint // looks at this very layer
+		if !ok {
+			continue
+		}
+		var all []error
+		for _, e := range joined.Unwrap() {
+			all = append(all, problems(e)...)
+		}
+		return all
+	}
+	return []error{err}
 }
 
 const rootLong = `drd takes encrypted, signed snapshots of etcd, brings them to storage that nobody can

@@ -39,7 +39,7 @@ func TestReportError(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{err: &out}
 	a.reportError(errors.Join(hint.New(errors.New("one"), "first"), hint.New(errors.New("two"), "first"), errors.New("three")))
-	const want = "drd: error: one\ndrd: error: two\ndrd: error: three\ndrd: hint: first\n"
+	const want = "drd: error: one\ndrd: hint: first\ndrd: error: two\ndrd: error: three\n"
 	if out.String() != want {
 		t.Errorf("it says\n%swant\n%s", &out, want)
 	}
@@ -57,6 +57,17 @@ func TestPrintable(t *testing.T) {
 		if got := printable(in); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)
 		}
+	}
+}
+
+// TestReportErrorTogether: what was said about several problems together follows all of them.
+func TestReportErrorTogether(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{err: &out}
+	a.reportError(usageError{hint.New(errors.Join(errors.New("one"), hint.New(errors.New("two"), "second")), "both")})
+	const want = "drd: error: one\ndrd: error: two\ndrd: hint: second\ndrd: hint: both\n"
+	if out.String() != want {
+		t.Errorf("it says\n%swant\n%s", &out, want)
 	}
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -12,32 +14,64 @@ import (
 )
 
 // terminal asks the person in front of it. It talks to the terminal itself, so that output can be redirected.
-type terminal struct{ tty *os.File }
+type terminal struct {
+	ctx context.Context // ends a question that nobody answers
+	tty *os.File
+}
+
+// waitFor runs ask, which cannot be interrupted itself, until it answers or ctx ends. The process ends soon after that,
+// and with it the goroutine that still waits.
+func waitFor(ctx context.Context, ask func() (string, error)) (string, error) {
+	type reply struct {
+		text string
+		err  error
+	}
+	answered := make(chan reply, 1)
+	go func() {
+		text, err := ask()
+		answered <- reply{text, err}
+	}()
+	select {
+	case r := <-answered:
+		return r.text, r.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
 
 // prompter returns nil where there is no terminal: then whatever needs a person is an error that says so.
-func (a *app) prompter() seal.Prompter {
+func (a *app) prompter(ctx context.Context) seal.Prompter {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		return nil
 	}
-	return terminal{tty}
+	return terminal{ctx, tty}
 }
 
 // Secret implements seal.Prompter: what is typed is not shown.
 func (t terminal) Secret(prompt string) (string, error) {
 	fmt.Fprintf(t.tty, "%s: ", printable(prompt))
-	b, err := term.ReadPassword(int(t.tty.Fd()))
-	fmt.Fprintln(t.tty)
+	fd := int(t.tty.Fd())
+	shown, err := term.GetState(fd)
 	if err != nil {
 		return "", fmt.Errorf("read from the terminal: %w", err)
 	}
-	return string(b), nil
+	secret, err := waitFor(t.ctx, func() (string, error) {
+		b, err := term.ReadPassword(fd)
+		return string(b), err
+	})
+	fmt.Fprintln(t.tty)
+	if err != nil {
+		// The read may still be waiting, and it switched the echo off.
+		return "", errors.Join(fmt.Errorf("read from the terminal: %w", err), term.Restore(fd, shown))
+	}
+	return secret, nil
 }
 
 // line asks for something that may be seen.
 func (t terminal) line(prompt string) (string, error) {
 	fmt.Fprintf(t.tty, "%s: ", printable(prompt))
-	line, err := bufio.NewReader(t.tty).ReadString('\n')
+	line, err := waitFor(t.ctx, func() (string, error) { return bufio.NewReader(t.tty).ReadString('\n') })
 	if err != nil {
 		return "", fmt.Errorf("read from the terminal: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,25 +26,41 @@ type repositoryFlags struct {
 	urls    []string
 	cluster string
 	trust   string
+	asOf    string // RFC 3339; "": now
+	at      time.Time
 }
 
 func (f *repositoryFlags) register(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.urls, "repo", nil, "read this repository instead of the configured targets: s3://bucket/prefix?endpoint=…&region=… or file:///path (repeatable)")
 	c.Flags().StringVar(&f.cluster, "cluster", "", "`name` of the cluster; needed with --repo when it holds several")
+	c.Flags().StringVar(&f.asOf, "as-of", "", "read versioned buckets as they were at this `time` (RFC 3339), before objects were deleted or replaced")
 	c.Flags().StringVar(&f.trust, "trust", "", "allowed signers `file`: whose signatures count")
+}
+
+// nothing says what to do when nothing was found.
+func (f *repositoryFlags) nothing() string {
+	if len(f.urls) > 0 {
+		return "check --cluster and the prefix of --repo"
+	}
+	return "drd snapshot takes one"
 }
 
 // open returns the repositories and whom to trust; trust is nil when nobody was named.
 func (f *repositoryFlags) open(ctx context.Context, a *app) ([]restore.Source, *seal.Trust, error) {
 	var trust *seal.Trust
 	var err error
+	if f.asOf != "" {
+		if f.at, err = time.Parse(time.RFC3339, f.asOf); err != nil {
+			return nil, nil, usageError{hint.New(fmt.Errorf("--as-of %q is not a time", f.asOf), "write it as 2026-11-22T10:00:00Z")}
+		}
+	}
 	if f.trust != "" {
 		if trust, err = seal.LoadTrust(f.trust); err != nil {
-			return nil, nil, err
+			return nil, nil, usageError{hint.New(err, "--trust names the allowed signers file that drd keygen wrote, one line for each node")}
 		}
 	}
 	if len(f.urls) > 0 {
-		sources, err := f.openURLs(ctx)
+		sources, err := f.openURLs(ctx, a)
 		return sources, trust, err
 	}
 	cfg, err := f.readConfig(a)
@@ -55,7 +72,7 @@ func (f *repositoryFlags) open(ctx context.Context, a *app) ([]restore.Source, *
 			return nil, nil, err
 		}
 	}
-	sources, err := configuredSources(ctx, cfg, a.logger())
+	sources, err := f.configured(ctx, a, cfg)
 	return sources, trust, err
 }
 
@@ -98,29 +115,87 @@ func configuredSources(ctx context.Context, cfg *config.Config, log *slog.Logger
 	return sources, nil
 }
 
-func (f *repositoryFlags) openURLs(ctx context.Context) ([]restore.Source, error) {
-	var sources []restore.Source
-	for i, url := range f.urls {
-		bucket, err := targets.OpenURL(ctx, url)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		cluster := f.cluster
-		if cluster == "" {
-			if cluster, err = onlyCluster(ctx, bucket); err != nil {
-				return nil, err
-			}
-		}
-		r, err := repo.Open(bucket, cluster)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		sources = append(sources, restore.Source{Name: fmt.Sprintf("repo %d", i+1), Repo: r})
+// configured are the targets of the configuration, as of a time if one is given: then only those that keep versions.
+func (f *repositoryFlags) configured(ctx context.Context, a *app, cfg *config.Config) ([]restore.Source, error) {
+	if f.at.IsZero() {
+		return configuredSources(ctx, cfg, a.logger())
 	}
-	if len(sources) == 1 {
-		sources[0].Name = "repo"
+	var sources []restore.Source
+	var failed []error
+	for _, t := range cfg.Targets {
+		bucket, err := targets.OpenAsOf(ctx, t, f.at)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		r, err := repo.Open(bucket, cfg.Cluster)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", t.Name, err)
+		}
+		sources = append(sources, restore.Source{Name: t.Name, Repo: r})
+	}
+	return a.whatIsLeft(sources, failed)
+}
+
+// openURLs opens every repository that can be opened: on a bad day one that answers is enough.
+func (f *repositoryFlags) openURLs(ctx context.Context, a *app) ([]restore.Source, error) {
+	var sources []restore.Source
+	var failed []error
+	for i, url := range f.urls {
+		name := "repo"
+		if len(f.urls) > 1 {
+			name = fmt.Sprintf("repo %d", i+1)
+		}
+		if err := targets.CheckURL(url); err != nil {
+			return nil, usageError{fmt.Errorf("%s: %w", name, err)}
+		}
+		r, err := f.openURL(ctx, url)
+		var usage usageError
+		if errors.As(err, &usage) {
+			return nil, err
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		sources = append(sources, restore.Source{Name: name, Repo: r})
+	}
+	return a.whatIsLeft(sources, failed)
+}
+
+// whatIsLeft names the sources that failed, and is an error only when no other is left.
+func (a *app) whatIsLeft(sources []restore.Source, failed []error) ([]restore.Source, error) {
+	if len(sources) == 0 {
+		return nil, errors.Join(failed...)
+	}
+	for _, err := range failed {
+		fmt.Fprintf(a.err, "drd: note: left out: %v\n", err)
 	}
 	return sources, nil
+}
+
+func (f *repositoryFlags) openURL(ctx context.Context, url string) (*repo.Repository, error) {
+	open := targets.OpenURL
+	if !f.at.IsZero() {
+		open = func(ctx context.Context, url string) (storage.Bucket, error) {
+			return targets.OpenURLAsOf(ctx, url, f.at)
+		}
+	}
+	bucket, err := open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	cluster := f.cluster
+	if cluster == "" {
+		if cluster, err = onlyCluster(ctx, bucket); err != nil {
+			return nil, err
+		}
+	}
+	r, err := repo.Open(bucket, cluster)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return r, nil
 }
 
 // onlyCluster finds the one cluster of a bucket, so that nobody has to remember its name on a bad day.
@@ -136,7 +211,7 @@ func onlyCluster(ctx context.Context, b storage.Bucket) (string, error) {
 		}
 		return "", usageError{err}
 	case len(found) == 0:
-		return "", fmt.Errorf("%w: %s holds no cluster's snapshots", repo.ErrNothing, b.Location())
+		return "", hint.New(fmt.Errorf("%w: %s holds no cluster's snapshots", repo.ErrNothing, b.Location()), "check the bucket and the prefix: the clusters' directories stand directly below it")
 	case len(found) == 1:
 		return found[0], nil
 	}

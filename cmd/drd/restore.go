@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -97,11 +98,11 @@ func (a *app) restore(cmd *cobra.Command, f *restoreFlags) error {
 		}
 		return plan.WriteText(a.out)
 	}
-	ids, err := f.keys(a)
+	ids, err := f.keys(ctx, a)
 	if err != nil {
 		return err
 	}
-	if err := a.confirm(plan, f); err != nil {
+	if err := a.confirm(ctx, plan, f); err != nil {
 		return err
 	}
 	p := a.progress()
@@ -142,13 +143,15 @@ func (f *restoreFlags) contradiction() error {
 		return errors.New("--identity and --file-key exclude each other")
 	case (f.request.Output == "") == (f.request.DataDir == ""):
 		return hint.New(errors.New("give one destination"), "--output FILE for a snapshot file, or --data-dir DIR for a data directory")
+	case f.request.Output != "" && (f.request.Name+f.request.InitialCluster+f.request.InitialClusterToken+f.peerURLs != ""):
+		return hint.New(errors.New("a snapshot file has no member"), "--name and the --initial flags go with --data-dir")
 	case !f.dryRun && len(f.identities) == 0 && f.fileKey == "":
 		return hint.New(errors.New("no key to open the snapshot with"), "--identity FILE names the identity that it was sealed for")
 	}
 	return nil
 }
 
-func (f *restoreFlags) keys(a *app) ([]age.Identity, error) {
+func (f *restoreFlags) keys(ctx context.Context, a *app) ([]age.Identity, error) {
 	if f.fileKey != "" {
 		key, err := seal.ReadFileKey(f.fileKey)
 		if err != nil {
@@ -156,22 +159,26 @@ func (f *restoreFlags) keys(a *app) ([]age.Identity, error) {
 		}
 		return []age.Identity{key.Identity()}, nil
 	}
-	return seal.LoadIdentities(f.identities, a.prompter())
+	return seal.LoadIdentities(f.identities, a.prompter(ctx))
 }
 
 // confirm shows the plan to a person and waits for a yes.
-func (a *app) confirm(plan *restore.Plan, f *restoreFlags) error {
+func (a *app) confirm(ctx context.Context, plan *restore.Plan, f *restoreFlags) error {
 	if err := plan.WriteText(a.err); err != nil {
 		return err
 	}
+	fmt.Fprintln(a.err)
 	if f.yes {
 		return nil
 	}
 	if !isTerminal(a.in) {
 		return usageError{hint.New(errors.New("nobody is there to confirm the plan"), "--yes restores without asking, --dry-run only shows the plan")}
 	}
-	fmt.Fprint(a.err, "\nRestore this? [y/N] ")
-	answer, err := bufio.NewReader(a.in).ReadString('\n')
+	fmt.Fprint(a.err, "Restore this? [y/N] ")
+	answer, err := waitFor(ctx, func() (string, error) { return bufio.NewReader(a.in).ReadString('\n') })
+	if ctx.Err() != nil {
+		return err
+	}
 	if err != nil || !strings.EqualFold(strings.TrimSpace(answer), "y") && !strings.EqualFold(strings.TrimSpace(answer), "yes") {
 		return errors.New("not confirmed; nothing was changed")
 	}

@@ -79,7 +79,7 @@ func (a *app) writeSnapshot(r *backup.Result, asJSON bool) error {
 	}
 	m := r.Manifest
 	fmt.Fprintf(a.out, "snapshot   %s\n", m.ID)
-	fmt.Fprintf(a.out, "revision   %d, compacted at %s\n", m.Revision, compacted(m.CompactRevision))
+	fmt.Fprintf(a.out, "revision   %d, %s\n", m.Revision, compacted(m.CompactRevision))
 	fmt.Fprintf(a.out, "content    %s, %s, HashKV %d\n", count(int(m.Keys), "key"), disk.Size(m.DBSize), m.HashKV.Hash)
 	fmt.Fprintf(a.out, "sealed     %s for %s\n", disk.Size(m.Object.Size), count(len(m.Object.Recipients), "recipient"))
 	for _, c := range m.Compared {
@@ -99,16 +99,16 @@ func (a *app) writeSnapshot(r *backup.Result, asJSON bool) error {
 
 func compacted(rev int64) string {
 	if rev == snapshot.NeverCompacted {
-		return "never"
+		return "never compacted"
 	}
-	return fmt.Sprint(rev)
+	return fmt.Sprintf("compacted at %d", rev)
 }
 
 func comparison(c repo.Comparison) string {
 	if c.Result == repo.ResultNotCompared {
 		return "not compared: " + c.Reason
 	}
-	return fmt.Sprintf("%s (HashKV %d at %d, compacted at %s)", c.Result, c.Hash, c.Revision, compacted(c.CompactRevision))
+	return fmt.Sprintf("%s (HashKV %d at %d, %s)", c.Result, c.Hash, c.Revision, compacted(c.CompactRevision))
 }
 
 func outcome(o backup.Outcome) string {

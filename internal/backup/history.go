@@ -7,18 +7,22 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/google/renameio/v2"
 
 	"github.com/drd-project/drd/internal/etcd"
+	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
 )
 
 // historyTimeout bounds how long a backup waits for the targets to tell the cluster's past. A dead target
 // must not delay a capture; what it would have said is known from the others and from the local state.
 const historyTimeout = 20 * time.Second
+
+// historyDepth is how many of a target's newest manifests are read: the timeline and the chain are decided by the last
+// few, and nobody should wait for ten thousand.
+const historyDepth = 200
 
 // history is what is known of the cluster's past when a backup begins: what the targets hold, and the last
 // manifest this node wrote, wherever it got to.
@@ -44,21 +48,33 @@ func (r *Runner) readHistory(ctx context.Context) *history {
 	}
 	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
 	defer cancel()
-	catalogues := make([]*repo.Catalogue, len(r.cfg.Targets))
-	var wg sync.WaitGroup
+	answers := make([]chan *repo.Catalogue, len(r.cfg.Targets))
 	for i, t := range r.cfg.Targets {
-		wg.Go(func() {
-			c, err := t.Repo.Catalogue(ctx, r.cfg.Trust)
-			if err != nil {
-				r.cfg.Log.Warn("a target's history is not known", "target", t.Name, "error", err)
-				return
-			}
-			catalogues[i] = c
-		})
+		answers[i] = make(chan *repo.Catalogue, 1)
+		// Nobody waits longer than ctx for this goroutine: a read from a dead network mount may hang in the kernel.
+		go func() { answers[i] <- r.readCatalogue(ctx, t) }()
 	}
-	wg.Wait()
+	var catalogues []*repo.Catalogue
+	for i, t := range r.cfg.Targets {
+		select {
+		case c := <-answers[i]:
+			catalogues = append(catalogues, c)
+		case <-ctx.Done():
+			r.cfg.Log.Warn("a target's history is not known", "target", t.Name, "error", context.Cause(ctx))
+		}
+	}
 	h.merge(catalogues)
 	return h
+}
+
+// readCatalogue returns nil for a target that cannot be read.
+func (r *Runner) readCatalogue(ctx context.Context, t replicate.Target) *repo.Catalogue {
+	c, err := t.Repo.Recent(ctx, r.cfg.Trust, historyDepth)
+	if err != nil {
+		r.cfg.Log.Warn("a target's history is not known", "target", t.Name, "error", err)
+		return nil
+	}
+	return c
 }
 
 func (h *history) load(cluster string) error {
@@ -80,26 +96,46 @@ func (h *history) load(cluster string) error {
 	return nil
 }
 
-// merge makes one catalogue of all, each snapshot once.
+// merge makes one catalogue of all, each snapshot once, in the best state that any target shows it in: a signature that
+// is missing in one target must not hide the one that is good in another.
 func (h *history) merge(catalogues []*repo.Catalogue) {
-	seen := make(map[string]bool)
 	h.catalogue.Read = time.Now().UTC()
+	at := make(map[string]int)
 	for _, c := range catalogues {
 		if c == nil {
 			continue
 		}
 		for _, e := range c.Entries {
-			if e.Manifest != nil && !seen[e.Digest] {
-				seen[e.Digest] = true
+			i, seen := at[e.Digest]
+			switch {
+			case e.Digest == "": // nothing is known of it
+			case !seen:
+				at[e.Digest] = len(h.catalogue.Entries)
 				h.catalogue.Entries = append(h.catalogue.Entries, e)
+			case e.State == repo.StateOK:
+				h.catalogue.Entries[i] = e
 			}
 		}
 	}
-	if m := h.last.Manifest; m != nil && !seen[h.last.Digest] {
-		if id, err := repo.ParseID(m.ID); err == nil {
-			h.catalogue.Entries = append(h.catalogue.Entries, repo.Entry{ID: id, State: repo.StateOK, Manifest: m, Digest: h.last.Digest})
-		}
+	h.addLast(at)
+}
+
+// addLast adds this node's own newest manifest, which is good whatever became of the copies in the targets.
+func (h *history) addLast(at map[string]int) {
+	m := h.last.Manifest
+	if m == nil {
+		return
 	}
+	id, err := repo.ParseID(m.ID)
+	if err != nil {
+		return
+	}
+	own := repo.Entry{ID: id, State: repo.StateOK, Manifest: m, Digest: h.last.Digest}
+	if i, seen := at[own.Digest]; seen {
+		h.catalogue.Entries[i] = own
+		return
+	}
+	h.catalogue.Entries = append(h.catalogue.Entries, own)
 }
 
 // newSecond waits for the second after the one in which this node's last capture began: IDs have that

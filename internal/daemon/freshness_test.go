@@ -65,6 +65,7 @@ func TestMetricsFromTargets(t *testing.T) {
 		}
 	}
 	notAsked := func(m *repo.Manifest) {
+		m.Timeline, m.TimelineParent = "00000000000000b2", m.Timeline
 		m.Compared = []repo.Comparison{{Member: "a1", Result: repo.ResultNotCompared, Reason: "no answer"}}
 	}
 	older := n.put(n.signer, 7*time.Hour, 900, differs, 0, 1)

@@ -11,7 +11,7 @@ import (
 // logLate says why a snapshot is taken at a time that is no tick.
 func (s *scheduler) logLate(slot time.Time) {
 	if s.last.Slot.IsZero() {
-		s.log.Info("no earlier snapshot of this node is known: taking one now")
+		s.log.Info("the schedule has no tick on record: taking a snapshot now")
 	} else if late := s.now().Sub(slot); late > s.jitter+lateBy {
 		s.log.Info("making up for a tick", "slot", slot, "late", late.Round(time.Second).String())
 	}

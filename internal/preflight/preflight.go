@@ -17,6 +17,7 @@ import (
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/snapshot"
 )
 
 // Status of a check.
@@ -42,6 +43,7 @@ type Config struct {
 	Connect    func(ctx context.Context) (*etcd.Client, error)
 	Recipients *seal.Recipients
 	Signer     *seal.Signer
+	Trust      *seal.Trust // whose snapshots this node believes
 	Keys       *seal.KeyRing
 	StateDir   string
 	Targets    []replicate.Target
@@ -130,13 +132,28 @@ func checkPermission(ctx context.Context, client *etcd.Client) Check {
 func checkKeys(cfg Config) []Check {
 	checks := []Check{
 		ok("recipients", "sealed for %s", strings.Join(cfg.Recipients.Fingerprints(), ", ")),
-		ok("signing key", "%s", cfg.Signer.Fingerprint()),
+		checkSigner(cfg),
 	}
 	if !cfg.Keys.OnTmpfs() {
 		checks = append(checks, warn("runtime directory", hint.New(errors.New("the keys of fresh objects are kept on a disk, where they outlive a reboot"),
 			"set runtime_dir to a directory below /run")))
 	}
 	return checks
+}
+
+// checkSigner sees to it that what this node signs, this node believes: else its snapshots count nowhere.
+func checkSigner(cfg Config) Check {
+	const name = "signing key"
+	message := []byte("drd check")
+	signature, err := cfg.Signer.Sign(message)
+	if err == nil {
+		_, err = cfg.Trust.Verify(message, signature, time.Now())
+	}
+	if err != nil {
+		return fail(name, hint.New(fmt.Errorf("%s does not count here: %w", cfg.Signer.Fingerprint(), err),
+			"add this node's public key to the allowed signers (trust.file), on every node"))
+	}
+	return ok(name, "%s", cfg.Signer.Fingerprint())
 }
 
 func checkDisk(dir string, dbSize int64) Check {
@@ -147,11 +164,11 @@ func checkDisk(dir string, dbSize int64) Check {
 	if dbSize == 0 {
 		return ok("disk", "%s free in %s", disk.Size(free), dir)
 	}
-	// The working file, and a sealed object that may not compress.
-	if err := disk.Require(dir, 2*dbSize, "a snapshot of "+disk.Size(dbSize)); err != nil {
+	need := snapshot.Room(dbSize)
+	if err := disk.Require(dir, need, "a snapshot of "+disk.Size(dbSize)); err != nil {
 		return fail("disk", err)
 	}
-	return ok("disk", "%s free in %s, a snapshot needs up to %s", disk.Size(free), dir, disk.Size(2*dbSize))
+	return ok("disk", "%s free in %s, a snapshot needs up to %s", disk.Size(free), dir, disk.Size(need))
 }
 
 // checkClock asks the kernel whether something keeps its clock right. Snapshots are named by time, and S3 refuses requests that
@@ -174,7 +191,7 @@ func checkUnit(ctx context.Context, unit string) Check {
 		return warn("service", errors.New("there is no systemctl on this host: see to it that drd daemon runs"))
 	}
 	if state := strings.TrimSpace(string(out)); state != "active" {
-		return warn("service", hint.New(fmt.Errorf("%s is %s: no scheduled snapshots are taken", unit, orUnknown(state)), "systemctl enable --now %s", unit))
+		return warn("service", hint.New(fmt.Errorf("%s is %s: no scheduled snapshots are taken", unit, orUnknown(state)), "install systemd/drd.service, then: systemctl enable --now %s", unit))
 	}
 	return ok("service", "%s is active", unit)
 }

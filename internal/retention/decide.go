@@ -65,6 +65,8 @@ func leftAlone(s repo.State) string {
 		return "its signature was not checked"
 	case repo.StateNewerFormat:
 		return "written by a newer drd (newer-format)"
+	case repo.StateUnread:
+		return "not looked at (unread)"
 	case repo.StateUnreadable:
 		return "could not be read (unreadable)"
 	}

@@ -70,7 +70,7 @@ func ParseFileKey(content []byte) (FileKey, error) {
 	text, marked := bytes.CutPrefix(bytes.TrimSpace(content), []byte(keyFileMark))
 	raw, err := base64.StdEncoding.Strict().DecodeString(string(text))
 	if !marked || err != nil || len(raw) != fileKeySize {
-		return FileKey{}, hint.New(errors.New("not a file key"), "a key file is one line, DRD-FILE-KEY-1 and 24 characters; `drd unlock` makes one")
+		return FileKey{}, hint.New(errors.New("not a file key"), "a key file is one line, DRD-FILE-KEY-1 and 24 characters")
 	}
 	return newFileKey(raw), nil
 }

@@ -64,7 +64,7 @@ func TestFileKeyFile(t *testing.T) {
 			t.Errorf("read a key from %d bytes", len(bad))
 			continue
 		}
-		checkError(t, err, "not a file key", "drd unlock")
+		checkError(t, err, "not a file key", "DRD-FILE-KEY-1 and 24 characters")
 		if strings.Contains(err.Error(), encoded[15:25]) {
 			t.Errorf("the error shows the key: %v", err)
 		}

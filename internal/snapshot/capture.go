@@ -81,10 +81,14 @@ func Take(ctx context.Context, member Member, cfg Config) (*Taken, error) {
 	return t, nil
 }
 
+// Room is what must be free, in bytes, before a snapshot of a database of that size is taken: the working file, a sealed
+// object that may not compress, and something to spare.
+func Room(dbSize int64) int64 { return 2*dbSize + spare }
+
 // room checks the disk before anything is written. Nothing may compress, and both directories may share a file system.
 func (c Config) room(dbSize int64) error {
 	what := "a snapshot of " + disk.Size(dbSize)
-	if err := disk.Require(c.WorkDir, 2*dbSize+spare, what); err != nil {
+	if err := disk.Require(c.WorkDir, Room(dbSize), what); err != nil {
 		return err
 	}
 	return disk.Require(c.SpoolDir, dbSize+spare, what)

@@ -27,9 +27,27 @@ func OpenURL(ctx context.Context, url string) (storage.Bucket, error) {
 	scheme, _, found := strings.Cut(url, "://")
 	open, known := openers()[scheme]
 	if !found || !known {
-		return nil, hint.New(fmt.Errorf("open target: not the URL of a bucket or a directory"), "write s3://bucket/prefix?region=… or file:///absolute/path")
+		return nil, errNoTarget()
 	}
 	return open(ctx, url)
+}
+
+// CheckURL finds what is wrong with the text of a URL, whether or not something is there.
+func CheckURL(url string) error {
+	scheme, _, _ := strings.Cut(url, "://")
+	switch scheme {
+	case "file":
+		_, err := dir.ParseURL(url)
+		return err
+	case "s3":
+		_, err := s3.ParseURL(url)
+		return err
+	}
+	return errNoTarget()
+}
+
+func errNoTarget() error {
+	return hint.New(fmt.Errorf("open target: not the URL of a bucket or a directory"), "write s3://bucket/prefix?region=… or file:///absolute/path")
 }
 
 // OpenURLAsOf opens the bucket of an s3:// URL read-only, as it was at that time, like the option as_of in the URL.

@@ -38,7 +38,7 @@ func damages() []damage {
 		{"manifest-edited", func(o objects, a attack) {
 			o[a.manifest] = bytes.Replace(o[a.manifest], []byte(`"raft_term": `), []byte(`"raft_term": 1`), 1)
 		}, "bad-signature", "signature", "bad-signature"},
-		{"manifest-cut", func(o objects, a attack) { o[a.manifest] = o[a.manifest][:100] }, "bad-manifest", "manifest", "bad-manifest"},
+		{"manifest-cut", func(o objects, a attack) { o[a.manifest] = o[a.manifest][:100] }, "bad-signature", "signature", "bad-signature"},
 		{"manifest-missing", func(o objects, a attack) { delete(o, a.manifest) }, "incomplete", "no manifest", "incomplete"},
 		{"signature-missing", func(o objects, a attack) { delete(o, a.signature) }, "unsigned", "not signed", "unsigned"},
 		{"signature-of-another-key", func(o objects, a attack) { o[a.signature] = a.sign(o[a.manifest]) }, "unknown-signer", "", "unknown-signer"},

@@ -44,6 +44,6 @@ var rules = []rule{
 
 	{dir: "daemon", all: true, etcd: true},
 	{dir: "demo", all: true, etcd: true},
-	{dir: "preflight", knows: []string{"storage", "seal", "repo", "replicate", "etcd"}, etcd: true},
+	{dir: "preflight", knows: []string{"storage", "seal", "repo", "replicate", "etcd", "snapshot"}, etcd: true},
 	{dir: "cmd", all: true, etcd: true},
 }
