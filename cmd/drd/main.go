@@ -30,6 +30,7 @@ const (
 	exitDone        = 0
 	exitFailed      = 1
 	exitUsage       = 2 // wrong flags or configuration
+	exitUnhealthy   = 3 // status: something is wrong
 	exitNothing     = 4 // nothing to restore
 	exitInterrupted = 130
 )
@@ -164,7 +165,7 @@ func problems(err error) []error {
 const rootLong = `drd takes encrypted, signed snapshots of etcd, brings them to storage that nobody can
 rewrite, and brings the cluster back from there.
 
-Exit codes: 0 done, 1 failed, 2 wrong flags or configuration, 4 nothing to restore, 130 interrupted.`
+Exit codes: 0 done, 1 failed, 2 wrong flags or configuration, 3 not healthy (status), 4 nothing to restore, 130 interrupted.`
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
@@ -185,7 +186,7 @@ func newRoot(a *app) *cobra.Command {
 		return usageError{hint.New(err, "%s --help", cmd.CommandPath())}
 	})
 	root.AddCommand(
-		newDaemon(a), newSnapshot(a), newList(a), newRestore(a), newPrune(a), newCheck(a), newKeygen(a),
+		newDaemon(a), newSnapshot(a), newList(a), newStatus(a), newRestore(a), newPrune(a), newCheck(a), newKeygen(a),
 		newConfig(a), newDemo(a), newVersion(a), newInspect(a),
 	)
 	wrapArgs(root)

@@ -1,6 +1,7 @@
 package replicate
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -105,4 +106,16 @@ func problem(err error, attrs ...any) []any {
 		attrs = append(attrs, "hint", strings.Join(hints, "; "))
 	}
 	return attrs
+}
+
+// Look counts what is in the spool for each target, for somebody who does not run the queue. It must not be called
+// while Run or RunOnce work in this process: they count by themselves.
+func (q *Queue) Look() ([]Status, error) {
+	var failed []error
+	for _, w := range q.workers {
+		if _, err := w.pending(); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return q.Status(), errors.Join(failed...)
 }

@@ -44,6 +44,7 @@ var rules = []rule{
 
 	{dir: "daemon", all: true, etcd: true},
 	{dir: "demo", all: true, etcd: true},
+	{dir: "status", knows: []string{"seal", "repo", "replicate"}},
 	{dir: "preflight", knows: []string{"storage", "seal", "repo", "replicate", "etcd", "snapshot"}, etcd: true},
 	{dir: "cmd", all: true, etcd: true},
 }

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/drd-project/drd/internal/daemon"
+	"github.com/drd-project/drd/internal/status"
+)
+
+// errUnhealthy ends drd status with exit code 3; what is wrong was said already.
+var errUnhealthy = errors.New("not healthy")
+
+func newStatus(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "can this cluster be restored, to when, and what is wrong",
+		Long: `One screen: the verdict first, then each target with its newest restorable instant and what waits for it on this host.
+All of it is read from the targets and the spool now, and neither etcd nor the daemon is asked, so it is true when they are
+dead. Exit code 3 when anything is wrong.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := a.loadNode(cmd.Context(), slog.New(slog.DiscardHandler))
+			if err != nil {
+				return err
+			}
+			ticks, err := n.cfg.Snapshot.Ticks()
+			if err != nil {
+				return usageError{err}
+			}
+			r := status.Look(cmd.Context(), status.Config{
+				Cluster: n.cfg.Cluster, Targets: n.targets, Trust: n.trust, Queue: n.runner.Queue(),
+				Period: daemon.LongestGap(ticks, time.Now()),
+			}, time.Now())
+			if asJSON {
+				err = a.writeJSON(r)
+			} else {
+				err = writeStatus(a.out, r)
+			}
+			if err == nil && !r.Healthy {
+				err = exitError{errUnhealthy, exitUnhealthy}
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return c
+}
+
+func writeStatus(w io.Writer, r *status.Report) error {
+	fmt.Fprintf(w, "%s: %s\n", r.Cluster, verdict(r))
+	for _, p := range r.Problems {
+		fmt.Fprintf(w, "problem: %s\n", printable(p.Text))
+		for _, h := range p.Hints {
+			fmt.Fprintf(w, "  hint: %s\n", printable(h))
+		}
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "TARGET\tRECOVERY POINT\tAGE\tSNAPSHOTS\tUNUSABLE\tWAITING\tSINCE\tLOST\tLOCATION")
+	for _, x := range r.Targets {
+		have, other := "-", "-" // not known
+		if x.Readable {
+			have, other = fmt.Sprint(x.Restorable), fmt.Sprint(x.Other)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\n", printable(x.Name), instant(x.RecoveryPoint), since(r.Time, x.RecoveryPoint),
+			have, other, x.Waiting, instant(x.WaitingSince), x.Lost, printable(x.Location))
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	return nil
+}
+
+func verdict(r *status.Report) string {
+	if r.RecoveryPoint == nil {
+		return "NOT RECOVERABLE: no target that could be read holds a snapshot to restore"
+	}
+	text := fmt.Sprintf("recoverable to %s (%s ago), unproven: no restore of it was tried", instant(r.RecoveryPoint), since(r.Time, r.RecoveryPoint))
+	if !r.Healthy {
+		text += ", and something is wrong"
+	}
+	return text
+}
+
+func instant(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func since(now time.Time, t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return ago(now.Sub(*t))
+}
