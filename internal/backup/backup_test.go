@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -574,61 +573,5 @@ func TestSweep(t *testing.T) {
 	left := files(t, spool)
 	if len(left) != 3 || !strings.Contains(left[0], kept.Manifest.ID) {
 		t.Errorf("the waiting snapshot is gone: %q", left)
-	}
-}
-
-// TestHungTarget: a target that does not even notice the end of its context, such as a dead network mount, delays a
-// capture by so much and no more, and hides nothing of what the others know.
-func TestHungTarget(t *testing.T) {
-	n := newNode(t, 2)
-	first := n.mustRun()
-	hung := hangingBucket{n.buckets[0]}
-	r, err := repo.Open(hung, cluster)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.cfg.Targets[0].Repo = r
-	runner, err := backup.New(n.cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	second, err := runner.Take(t.Context(), n.member, nil, silent{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(begin); took > 40*time.Second {
-		t.Errorf("the capture took %s", took)
-	}
-	if second.Manifest.Previous != first.Digest || second.Manifest.Timeline != first.Manifest.Timeline {
-		t.Errorf("previous %q, timeline %s; want %q, %s", second.Manifest.Previous, second.Manifest.Timeline, first.Digest, first.Manifest.Timeline)
-	}
-}
-
-// hangingBucket is read for ever.
-type hangingBucket struct{ storage.Bucket }
-
-func (hangingBucket) List(context.Context, string) iter.Seq2[storage.Object, error] {
-	return func(func(storage.Object, error) bool) { select {} }
-}
-
-// TestOneTargetsDamageHidesNothing: a signature that is missing in one target is found in the other.
-func TestOneTargetsDamageHidesNothing(t *testing.T) {
-	n := newNode(t, 2)
-	first := n.mustRun()
-	id, err := repo.ParseID(first.Manifest.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.put("more")
-	if err := n.buckets[0].Delete(t.Context(), n.cfg.Targets[0].Repo.SignatureKey(id)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(filepath.Join(n.state, "last-manifest.json")); err != nil {
-		t.Fatal(err)
-	}
-	second := n.mustRun()
-	if second.Manifest.Previous != first.Digest || second.Manifest.Timeline != first.Manifest.Timeline {
-		t.Errorf("previous %q, timeline %s; want %q, %s", second.Manifest.Previous, second.Manifest.Timeline, first.Digest, first.Manifest.Timeline)
 	}
 }
