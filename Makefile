@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 # How long each fuzz target runs, and the soaks of test-long, as in go test's -fuzztime.
 FUZZTIME ?= 20s
-# Which benchmarks `make bench` runs.
+# Which benchmarks `make bench-parts` runs.
 BENCH ?= .
 
 # The programs that test/tools/build puts there; a test finds them by itself.
@@ -76,7 +76,11 @@ test-long: tools fuzz ## what takes too long for every change: fuzzing, soaks
 	$(GOTEST) -race -tags soak -p 1 -run '^TestSoak' -timeout 8h ./... | $(NOSKIP)
 
 .PHONY: bench
-bench: tools ## benchmarks; BENCH=NAME chooses
+bench: tools ## compare with etcdctl, zstd, age and an upload by hand (bench/RESULTS.md)
+	go test -tags bench -run TestCompareWithTheTools -count=1 -timeout 2h -v ./bench
+
+.PHONY: bench-parts
+bench-parts: tools ## benchmarks of single packages; BENCH=NAME chooses
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 2h ./...
 
 .PHONY: vuln
