@@ -3,13 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/drd-project/drd/internal/preflight"
-	"github.com/drd-project/drd/internal/seal"
 )
 
 // unit is the service that a server node should run.
@@ -51,16 +49,8 @@ func (a *app) preflightConfig(cmd *cobra.Command) (preflight.Config, error) {
 	if err != nil {
 		return preflight.Config{}, err
 	}
-	keys, err := seal.OpenKeyRing(filepath.Join(n.cfg.RuntimeDir, "keys"))
-	if err != nil {
-		return preflight.Config{}, err
-	}
-	recipients, err := seal.ParseRecipients(n.cfg.Seal.Recipients, n.cfg.Seal.RecipientsFile)
-	if err != nil {
-		return preflight.Config{}, err
-	}
 	return preflight.Config{
-		Connect: n.connect, Recipients: recipients, Signer: n.signer, Trust: n.trust, Keys: keys,
+		Connect: n.connect, Recipients: n.recipients, Signer: n.signer, Trust: n.trust, Keys: n.keys,
 		StateDir: n.cfg.StateDir, Targets: n.targets, Unit: unit,
 	}, nil
 }

@@ -18,11 +18,13 @@ import (
 
 // node is what the configuration of one node comes to: keys loaded, targets opened, nothing asked of the network yet.
 type node struct {
-	cfg     *config.Config
-	signer  *seal.Signer
-	trust   *seal.Trust
-	targets []replicate.Target
-	runner  *backup.Runner
+	cfg        *config.Config
+	signer     *seal.Signer
+	trust      *seal.Trust
+	recipients *seal.Recipients
+	keys       *seal.KeyRing
+	targets    []replicate.Target
+	runner     *backup.Runner
 }
 
 // loadNode reads the configuration and everything it names.
@@ -41,6 +43,12 @@ func (a *app) loadNode(ctx context.Context, log *slog.Logger) (*node, error) {
 	if n.targets, err = openTargets(ctx, cfg, log); err != nil {
 		return nil, err
 	}
+	if n.recipients, err = seal.ParseRecipients(cfg.Seal.Recipients, cfg.Seal.RecipientsFile); err != nil {
+		return nil, err
+	}
+	if n.keys, err = seal.OpenKeyRing(filepath.Join(cfg.RuntimeDir, "keys")); err != nil {
+		return nil, err
+	}
 	if n.runner, err = newRunner(n, log); err != nil {
 		return nil, err
 	}
@@ -48,17 +56,9 @@ func (a *app) loadNode(ctx context.Context, log *slog.Logger) (*node, error) {
 }
 
 func newRunner(n *node, log *slog.Logger) (*backup.Runner, error) {
-	recipients, err := seal.ParseRecipients(n.cfg.Seal.Recipients, n.cfg.Seal.RecipientsFile)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := seal.OpenKeyRing(filepath.Join(n.cfg.RuntimeDir, "keys"))
-	if err != nil {
-		return nil, err
-	}
 	return backup.New(backup.Config{
-		Cluster: n.cfg.Cluster, StateDir: n.cfg.StateDir, Keys: keys, Signer: n.signer, Trust: n.trust,
-		Targets: n.targets, Recipients: recipients, Inspector: selfInspector(),
+		Cluster: n.cfg.Cluster, StateDir: n.cfg.StateDir, Keys: n.keys, Signer: n.signer, Trust: n.trust,
+		Targets: n.targets, Recipients: n.recipients, Inspector: selfInspector(),
 		StallTimeout: n.cfg.Snapshot.StallTimeout, ScanBelow: n.cfg.Snapshot.HashMembersBelow,
 		SpoolMax: n.cfg.SpoolMaxBytes, Build: build(), Log: log,
 	})
