@@ -32,19 +32,31 @@ var rules = []rule{
 	{dir: "prune", knows: []string{"storage", "seal", "repo", "retention"}},
 	{dir: "replicate", knows: []string{"storage", "seal", "repo"}},
 
+	// What drills left in a repository, and what they say together.
+	{dir: "proof", knows: []string{"storage", "seal", "repo"}},
+	{dir: "report", knows: []string{"storage", "seal", "repo", "proof", "replicate"}},
+	{dir: "advisory"},
+
 	// The live cluster, read only; and what is made of it.
 	{dir: "etcd", etcd: true},
-	{dir: "snapshot", knows: []string{"storage", "seal", "repo", "etcd"}, etcd: true},
-	{dir: "backup", knows: []string{"storage", "seal", "repo", "replicate", "etcd", "snapshot"}, etcd: true},
-	{dir: "archive", knows: []string{"storage", "seal", "repo", "etcd", "snapshot"}, etcd: true},
+	{dir: "mvcc", etcd: true},
+	{dir: "snapshot", knows: []string{"mvcc", "storage", "seal", "repo", "etcd"}, etcd: true},
+	{dir: "backup", knows: []string{"mvcc", "storage", "seal", "repo", "replicate", "etcd", "snapshot"}, etcd: true},
+	{dir: "archive", knows: []string{"mvcc", "storage", "seal", "repo", "etcd", "snapshot"}, etcd: true},
 
 	// A restore works without a cluster: it must not know internal/etcd.
-	{dir: "restore", knows: []string{"storage", "seal", "repo", "snapshot", "archive"}, etcd: true},
-	{dir: "drill", knows: []string{"storage", "seal", "repo", "snapshot", "archive", "restore"}, etcd: true},
+	{dir: "restore", knows: []string{"mvcc", "storage", "seal", "repo", "snapshot", "archive"}, etcd: true},
+
+	// A drill is a restore that nobody needed yet. Only members, which compares the live ones, may know internal/etcd.
+	{dir: "survey", knows: []string{"mvcc", "storage", "seal", "repo", "proof"}, etcd: true},
+	{dir: "scratch", etcd: true},
+	{dir: "drill", knows: []string{"mvcc", "storage", "seal", "repo", "proof", "snapshot", "archive", "restore", "scratch", "survey"}, etcd: true},
+	{dir: "verify", knows: []string{"storage", "seal", "repo", "proof", "snapshot", "archive", "restore", "scratch", "survey", "drill"}, etcd: true},
+	{dir: "members", knows: []string{"storage", "seal", "repo", "etcd", "snapshot"}, etcd: true},
 
 	{dir: "daemon", all: true, etcd: true},
 	{dir: "demo", all: true, etcd: true},
-	{dir: "status", knows: []string{"seal", "repo", "replicate"}},
-	{dir: "preflight", knows: []string{"storage", "seal", "repo", "replicate", "etcd", "snapshot"}, etcd: true},
+	{dir: "status", knows: []string{"seal", "repo", "replicate", "proof", "advisory"}},
+	{dir: "preflight", knows: []string{"storage", "seal", "repo", "replicate", "etcd", "snapshot", "advisory"}, etcd: true},
 	{dir: "cmd", all: true, etcd: true},
 }
