@@ -4,9 +4,10 @@
 // Connect picks the first endpoint that answers and stays with it; there is no balancing and no
 // silent move to another member.
 //
-// Everything here asks and nothing changes: the calls are Snapshot, Status, HashKV and MemberList,
-// plus Authenticate where the cluster has users. All of them work without a quorum, except
-// Authenticate, which etcd runs through raft; a login that was made before goes on to be good.
+// Everything here asks and nothing changes: the calls are Snapshot, Status, HashKV, MemberList and a
+// serializable Range that counts (to learn what was compacted; no key and no value is returned), plus
+// Authenticate where the cluster has users. Alarms are read from the status. All of them work without a
+// quorum, except Authenticate, which etcd runs through raft; a login that was made before goes on to be good.
 //
 // Certificates and CA are read again for each new connection, because distributions rotate them
 // under a running daemon. Errors name the cause in one line: the file, the date, the certificate.

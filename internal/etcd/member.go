@@ -98,7 +98,7 @@ func (c *Client) HashKV(ctx context.Context, endpoint string, rev int64) (Hash, 
 	if endpoint == "" || endpoint == c.url {
 		return c.hashKV(ctx, rev)
 	}
-	other, err := c.visit(ctx, endpoint)
+	other, err := c.Visit(ctx, endpoint)
 	if err != nil {
 		return Hash{}, fmt.Errorf("hash of revision %d: %w", rev, err)
 	}
@@ -106,9 +106,10 @@ func (c *Client) HashKV(ctx context.Context, endpoint string, rev int64) (Hash, 
 	return other.hashKV(ctx, rev)
 }
 
-// visit dials another member at a URL that the cluster told. It gets the token of this client and never its
-// password, and nothing at all without TLS where this client uses it.
-func (c *Client) visit(ctx context.Context, url string) (*Client, error) {
+// Visit dials another member at a URL that the cluster told. It gets the token of this client and never its
+// password, and nothing at all without TLS where this client uses it. The caller closes the client it gets. A visit
+// is short: it cannot log in again when the token expires.
+func (c *Client) Visit(ctx context.Context, url string) (*Client, error) {
 	ep, err := parseEndpoint(url)
 	if err != nil {
 		return nil, err
