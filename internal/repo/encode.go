@@ -66,7 +66,7 @@ func encode(m *Manifest) ([]byte, error) {
 // key once; fields this drd does not know are ignored, wrong types are not. A manifest of a later
 // format is an error wrapping ErrNewerFormat.
 func DecodeManifest(b []byte) (*Manifest, error) {
-	if err := checkJSON(b); err != nil {
+	if err := CheckJSON(b, maxManifest); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	if err := checkFormat(b); err != nil {
@@ -83,9 +83,11 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	return m, nil
 }
 
-func checkJSON(b []byte) error {
-	if len(b) > maxManifest {
-		return fmt.Errorf("larger than %d bytes", maxManifest)
+// CheckJSON refuses what a signed document must not be: larger than most bytes, not UTF-8, not JSON, or with a key
+// twice in one object.
+func CheckJSON(b []byte, most int) error {
+	if len(b) > most {
+		return fmt.Errorf("larger than %d bytes", most)
 	}
 	if !utf8.Valid(b) {
 		return errors.New("not UTF-8")

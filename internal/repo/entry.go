@@ -87,10 +87,10 @@ func (e *Entry) payloadProblem() error {
 // fail records a problem. The first one names the state.
 func (e *Entry) fail(state State, problem error) {
 	if e.State == "" {
-		e.State, e.Problem = state, describe(problem)
+		e.State, e.Problem = state, Describe(problem)
 		return
 	}
-	e.Problem = describe(e.Problem, problem)
+	e.Problem = Describe(e.Problem, problem)
 }
 
 // judgeManifest decodes and checks a manifest's bytes and reports whether they describe this entry.

@@ -52,7 +52,7 @@ func TestRecent(t *testing.T) {
 	m := newMemory()
 	r := open(t, m)
 	s, trust := signer(t)
-	far := ID{Time: time.Now().Add(24 * time.Hour), Revision: 9, Member: 1}
+	far := ID{Time: time.Now().UTC().Truncate(time.Second).Add(24 * time.Hour), Revision: 9, Member: 1}
 	ids := []ID{at(-3*time.Hour, 1, 1), at(-2*time.Hour, 2, 1), at(-time.Hour, 3, 1), at(0, 4, 1), far}
 	for i := range ids[:4] { // in the past of any clock
 		ids[i].Time = ids[i].Time.AddDate(-10, 0, 0)
@@ -231,7 +231,7 @@ func TestPrintable(t *testing.T) {
 			t.Errorf("Printable(%q) = %q, want %q", text, got, want)
 		}
 	}
-	if got := shorten("äääää", 8); got != "ää…" {
+	if got := Shorten("äääää", 8); got != "ää…" {
 		t.Errorf("shortened to %q", got)
 	}
 }

@@ -23,8 +23,8 @@ func Printable(text string) string {
 	}, text)
 }
 
-// shorten cuts text to at most limit bytes, the sign of the cut included.
-func shorten(text string, limit int) string {
+// Shorten cuts text to at most limit bytes, the sign of the cut included.
+func Shorten(text string, limit int) string {
 	const cut = "…"
 	if len(text) <= limit {
 		return text

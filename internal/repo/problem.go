@@ -22,11 +22,11 @@ type problem struct {
 func (p *problem) Error() string   { return p.text }
 func (p *problem) Unwrap() []error { return p.causes }
 
-// describe makes of what is wrong one short line that is safe to show. Known causes stay findable with errors.Is,
-// and hints stay.
-func describe(errs ...error) error {
+// Describe makes of what is wrong one line of at most 300 bytes that is safe to show. Known causes stay findable with
+// errors.Is, and hints stay.
+func Describe(errs ...error) error {
 	err := errors.Join(errs...)
-	p := &problem{text: shorten(Printable(err.Error()), maxProblem)}
+	p := &problem{text: Shorten(Printable(err.Error()), maxProblem)}
 	for _, known := range []error{
 		seal.ErrUnsigned, seal.ErrUnknownSigner, seal.ErrBadSignature, seal.ErrExpiredSigner, ErrNewerFormat,
 		storage.ErrNotExist, storage.ErrDenied, storage.ErrNoBucket, context.Canceled, context.DeadlineExceeded,
@@ -38,7 +38,7 @@ func describe(errs ...error) error {
 	var described error = p
 	hints := hint.Of(err)
 	for i := len(hints) - 1; i >= 0; i-- { // the outermost is named first
-		described = hint.New(described, "%s", shorten(Printable(hints[i]), maxProblem))
+		described = hint.New(described, "%s", Shorten(Printable(hints[i]), maxProblem))
 	}
 	return described
 }

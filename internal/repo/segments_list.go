@@ -1,0 +1,241 @@
+package repo
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/storage"
+)
+
+// maxSegmentsRead bounds how many commit records one look reads: those of a day with one every five seconds, and half a day to
+// spare. Merging keeps the number far below.
+const maxSegmentsRead = 26_000
+
+// SegmentQuery says which segments are looked at. The zero value is all of them.
+type SegmentQuery struct {
+	Timeline string // "": every one
+	// After is a revision: segments that end at it or before are listed nowhere. 0: none are passed over. What follows a
+	// snapshot is found with its revision less one, so that a silence right after it is found too.
+	After int64
+	Limit int // how many records are read at most, those of the highest revisions; 0: 26,000
+}
+
+// Segments is what one look at the archive found.
+type Segments struct {
+	Location string
+	Cluster  string
+	Entries  []SegmentEntry // by timeline, first, last and hash, whatever their state
+	// Foreign are keys below archive/ that no segment's objects have, at most 100, quoted where they are not printable.
+	Foreign      []string
+	ForeignCount int // all of them
+}
+
+// ListSegments lists segments and reads every commit record, in parallel. It never reads a payload. With trust nil signatures
+// are not checked and intact segments are StateUnverified; with trust, a manifest is decoded only after its signature was
+// found good. A broken segment is that segment's problem; only a failing listing, or the end of ctx, is an error.
+func (r *Repository) ListSegments(ctx context.Context, q SegmentQuery, trust *seal.Trust) (*Segments, error) {
+	if q.Timeline != "" && !timelinePattern.MatchString(q.Timeline) {
+		return nil, fmt.Errorf("list segments: %.40q is not a timeline", q.Timeline)
+	}
+	if q.Limit <= 0 {
+		q.Limit = maxSegmentsRead
+	}
+	all := &Segments{Location: r.bucket.Location(), Cluster: r.cluster}
+	found, err := r.findSegments(ctx, q, all)
+	if err != nil {
+		return nil, fmt.Errorf("list segments of %s in %s: %w", r.cluster, all.Location, err)
+	}
+	if err := r.judgeSegments(ctx, found, q.Limit, trust); err != nil {
+		return nil, fmt.Errorf("read segments of %s in %s: %w", r.cluster, all.Location, err)
+	}
+	for _, o := range found {
+		all.add(o)
+	}
+	return all, nil
+}
+
+// segmentObjects are what was listed under one segment's name.
+type segmentObjects struct {
+	SegmentEntry
+	payloads []storage.Object
+}
+
+// add takes over an entry and names the payloads that are not its own.
+func (s *Segments) add(o *segmentObjects) {
+	s.Entries = append(s.Entries, o.SegmentEntry)
+	for _, p := range o.payloads {
+		if p.Key != o.Payload.Key {
+			s.addForeign(p.Key)
+		}
+	}
+}
+
+// findSegments groups the keys by segment, in the order of the listing, which is that of the entries.
+func (r *Repository) findSegments(ctx context.Context, q SegmentQuery, all *Segments) ([]*segmentObjects, error) {
+	var found []*segmentObjects
+	for o, err := range r.bucket.List(ctx, r.SegmentsPrefix(q.Timeline)) {
+		if err != nil {
+			return nil, err
+		}
+		name, record, ok := r.ParseSegmentKey(o.Key)
+		if !ok {
+			all.addForeign(o.Key)
+			continue
+		}
+		if name.Last <= q.After && q.After > 0 {
+			continue
+		}
+		if n := len(found); n == 0 || found[n-1].Name != name {
+			found = append(found, &segmentObjects{SegmentEntry: SegmentEntry{Name: name}})
+		}
+		of := found[len(found)-1]
+		if record {
+			of.Record = o
+			continue
+		}
+		of.payloads = append(of.payloads, o)
+		of.Payload = of.payloads[0] // until a manifest names its own
+	}
+	return found, nil
+}
+
+func (s *Segments) addForeign(key string) {
+	s.ForeignCount++
+	if len(s.Foreign) >= maxForeign {
+		return
+	}
+	if !isPrintable(key) {
+		key = strconv.Quote(key)
+	}
+	s.Foreign = append(s.Foreign, key)
+}
+
+// judgeSegments reads the records of the highest revisions.
+func (r *Repository) judgeSegments(ctx context.Context, found []*segmentObjects, limit int, trust *seal.Trust) error {
+	newest := slices.Clone(found)
+	slices.SortStableFunc(newest, func(a, b *segmentObjects) int { return cmp.Compare(b.Name.Last, a.Name.Last) })
+	var group errgroup.Group
+	group.SetLimit(max(1, r.bucket.Properties().Parallel))
+	for _, e := range newest {
+		if e.Record.Key == "" {
+			e.fail(StateIncomplete, errors.New("no commit record: an upload in progress, or one that was given up"))
+			continue
+		}
+		if limit--; limit < 0 {
+			e.State = StateUnread
+			continue
+		}
+		group.Go(func() error {
+			r.judgeSegment(ctx, e, trust)
+			return ctx.Err()
+		})
+	}
+	return group.Wait()
+}
+
+// fail records a problem. The first one names the state.
+func (e *SegmentEntry) fail(state State, problem error) {
+	if e.State == "" {
+		e.State, e.Problem = state, Describe(problem)
+		return
+	}
+	e.Problem = Describe(e.Problem, problem)
+}
+
+// Usable reports whether a restore may use the segment: record and payload are there and the signature is good. With
+// insecure, signatures do not count; that finds only what was looked at without trust.
+func (e *SegmentEntry) Usable(insecure bool) bool {
+	return e.Segment != nil && (e.State == StateOK || insecure && e.State == StateUnverified)
+}
+
+// judgeSegment fills the entry. The first problem found names the state.
+func (r *Repository) judgeSegment(ctx context.Context, e *segmentObjects, trust *seal.Trust) {
+	record, err := r.readSmall(ctx, e.Record.Key, maxSegment+maxSignature)
+	if err != nil {
+		e.fail(notRead(err, StateBadManifest), fmt.Errorf("commit record: %w", err))
+		return
+	}
+	manifest, signature := SplitSegmentRecord(record)
+	e.Digest = hexSHA256(manifest)
+	if trust != nil && !e.judgeSignature(manifest, signature, trust) {
+		return
+	}
+	if !e.judgeManifest(manifest, r) {
+		return
+	}
+	e.judgePayload(r.SegmentPayloadKey(e.Segment))
+	switch {
+	case e.State != "":
+	case trust == nil:
+		e.State = StateUnverified
+	default:
+		e.State = StateOK
+	}
+}
+
+// judgeSignature reports whether somebody trusted signed the manifest. A key counts as valid when it was at the time that the
+// manifest gives as its end: nothing else of it is looked at before.
+func (e *SegmentEntry) judgeSignature(manifest, signature []byte, trust *seal.Trust) bool {
+	var probe struct {
+		To time.Time `json:"to"`
+	}
+	_ = json.Unmarshal(manifest, &probe) // what cannot be read has no time, and is judged when the signature was
+	signer, err := trust.Verify(manifest, signature, probe.To)
+	switch {
+	case err == nil:
+		e.Signer = signer
+		return true
+	case errors.Is(err, seal.ErrUnsigned):
+		e.fail(StateUnsigned, errors.New("segment is not signed"))
+	case errors.Is(err, seal.ErrUnknownSigner):
+		e.fail(StateUnknownSigner, err)
+	case errors.Is(err, seal.ErrExpiredSigner):
+		e.fail(StateExpiredSigner, err)
+	default:
+		e.fail(StateBadSignature, err)
+	}
+	return false
+}
+
+// judgeManifest decodes the manifest and reports whether it belongs where it lies.
+func (e *SegmentEntry) judgeManifest(manifest []byte, r *Repository) bool {
+	s, err := DecodeSegment(manifest)
+	switch {
+	case errors.Is(err, ErrNewerFormat):
+		e.fail(StateNewerFormat, err)
+	case err != nil:
+		e.fail(StateBadManifest, err)
+	case s.Cluster != r.cluster:
+		e.fail(StateBadManifest, fmt.Errorf("segment is of cluster %s", s.Cluster))
+	case s.Name() != e.Name:
+		e.fail(StateBadManifest, fmt.Errorf("segment is %s of timeline %s", s.Name(), s.Timeline))
+	default:
+		e.Segment = s
+		return true
+	}
+	return false
+}
+
+func (e *segmentObjects) judgePayload(key string) {
+	e.Payload = storage.Object{}
+	for _, p := range e.payloads {
+		if p.Key == key {
+			e.Payload = p
+		}
+	}
+	switch {
+	case e.Payload.Key == "":
+		e.fail(StatePayloadMissing, fmt.Errorf("payload %s is missing", e.Segment.Object.Name))
+	case e.Payload.Size != e.Segment.Object.Size:
+		e.fail(StatePayloadSize, fmt.Errorf("payload has %d bytes, recorded are %d", e.Payload.Size, e.Segment.Object.Size))
+	}
+}
