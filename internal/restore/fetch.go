@@ -21,10 +21,16 @@ import (
 	"github.com/drd-project/drd/internal/seal"
 )
 
-// localError is a failure of this machine, which another copy of the object would not cure.
-type localError struct{ error }
-
-func (e localError) Unwrap() error { return e.error }
+// fetchMode is how closely a fetch looks at what it gets.
+type fetchMode struct {
+	// hash: the plaintext is hashed and compared with its trailer. Where somebody trusted signed the manifest, the
+	// object is the one that was sealed from a stream whose trailer had been checked, and hashing the plaintext again
+	// would cost most of a restore's CPU time, on machines without SHA instructions, to learn nothing.
+	hash bool
+	// toEnd: the object is read to its end even when it cannot be opened, or says too much, so that a wrong SHA-256 of the
+	// object itself is what the error tells.
+	toEnd bool
+}
 
 // fetch writes the plain snapshot, without its trailer, to path, which must not exist, and returns the trailer.
 //
@@ -32,12 +38,8 @@ func (e localError) Unwrap() error { return e.error }
 // decryption and decompression; hash of the plaintext; write. When fetch returns nil the object was what
 // the manifest says (SHA-256, size), every byte was authentic (age), decompression gave what had been compressed
 // (zstd's checksum), and the plaintext ends with the trailer that the manifest names.
-//
-// With vouched, somebody trusted signed the manifest: then the object is the one that was sealed from a stream whose
-// trailer had been checked, and hashing the plaintext again would cost most of a restore's CPU time, on machines
-// without SHA instructions, to learn nothing. Without it the plaintext is hashed and compared with its trailer.
-func fetch(ctx context.Context, source *repo.Repository, m *repo.Manifest, ids []age.Identity, path string, vouched bool, each func(n int64)) (trailer []byte, err error) {
-	out, err := newStoreFile(path, m.Plain.Size-sha256.Size, !vouched)
+func fetch(ctx context.Context, source *repo.Repository, m *repo.Manifest, ids []age.Identity, path string, mode fetchMode, each func(n int64)) (trailer []byte, err error) {
+	out, err := newStoreFile(path, m.Plain.Size-sha256.Size, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +74,11 @@ func stream(ctx context.Context, source *repo.Repository, m *repo.Manifest, ids 
 	}
 	g.Go(func() error {
 		defer fan.close()
-		return openAndCopy(format, ahead, ids, fan, each)
+		err := openAndCopy(format, ahead, ids, fan, each)
+		if err != nil && out.mode.toEnd {
+			err = readOn(ahead, err)
+		}
+		return err
 	})
 	err = g.Wait()
 	if cerr := sealed.Close(); err == nil && cerr != nil {
@@ -99,9 +105,19 @@ func openAndCopy(format seal.Format, ahead *readAhead, ids []age.Identity, fan *
 	return nil
 }
 
+// readOn reads the rest of an object that could not be opened. What the object says of itself at its end, that it is not
+// the recorded one or that it could not be read, explains err and takes its place.
+func readOn(ahead *readAhead, err error) error {
+	if _, objectErr := io.Copy(io.Discard, ahead); objectErr != nil {
+		return objectErr
+	}
+	return err
+}
+
 // storeFile receives a plain snapshot: the store goes to the file, the trailer is kept.
 type storeFile struct {
 	file    *os.File
+	mode    fetchMode
 	size    int64 // bytes of the store, without the trailer
 	written int64 // bytes received by write, trailer included
 	hashed  int64 // bytes received by hash
@@ -119,7 +135,7 @@ func (s *storeFile) uses() []func(data []byte) error {
 }
 
 // newStoreFile makes the file and reserves its room, so that a full disk is found before the download.
-func newStoreFile(path string, size int64, hashed bool) (*storeFile, error) {
+func newStoreFile(path string, size int64, mode fetchMode) (*storeFile, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, local("make the store file", err)
@@ -128,8 +144,8 @@ func newStoreFile(path string, size int64, hashed bool) (*storeFile, error) {
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, local("reserve room for the store", errors.Join(err, f.Close()))
 	}
-	s := &storeFile{file: f, size: size, behind: disk.Writeback{File: f}}
-	if hashed {
+	s := &storeFile{file: f, mode: mode, size: size, behind: disk.Writeback{File: f}}
+	if mode.hash {
 		s.sum = sha256.New()
 	}
 	return s, nil
@@ -151,8 +167,8 @@ func (s *storeFile) write(data []byte) error {
 	rest := data[len(body):]
 	s.trailer = append(s.trailer, rest[:clampLen(int64(sha256.Size-len(s.trailer)), len(rest))]...)
 	s.written += int64(len(data))
-	if s.written > s.size+sha256.Size {
-		return fmt.Errorf("the plaintext is longer than the %d bytes that the manifest says", s.size+sha256.Size)
+	if s.written > s.size+sha256.Size && !s.mode.toEnd { // with toEnd the excess is counted, and dropped
+		return fmt.Errorf("%w: it is longer than %d bytes", ErrPlaintext, s.size+sha256.Size)
 	}
 	s.behind.Advance(min(s.written, s.size))
 	return nil
@@ -166,16 +182,16 @@ func clampLen(room int64, n int) int {
 // check compares what arrived with the manifest and with the trailer of the etcd member.
 func (s *storeFile) check(m *repo.Manifest) ([]byte, error) {
 	if s.written != m.Plain.Size {
-		return nil, fmt.Errorf("snapshot %s: %d bytes of plaintext, the manifest says %d", m.ID, s.written, m.Plain.Size)
+		return nil, fmt.Errorf("snapshot %s: %w: %d bytes of plaintext instead of %d", m.ID, ErrPlaintext, s.written, m.Plain.Size)
 	}
 	if hex.EncodeToString(s.trailer) != m.Plain.SHA256 {
-		return nil, fmt.Errorf("snapshot %s: its trailer says %x, the manifest says %s", m.ID, s.trailer, m.Plain.SHA256)
+		return nil, fmt.Errorf("snapshot %s: %w: its trailer says %x instead of %s", m.ID, ErrPlaintext, s.trailer, m.Plain.SHA256)
 	}
 	if s.sum == nil {
 		return s.trailer, nil
 	}
 	if sum := s.sum.Sum(nil); !bytes.Equal(sum, s.trailer) {
-		return nil, fmt.Errorf("snapshot %s: sha-256 of the store is %x, its trailer says %x", m.ID, sum, s.trailer)
+		return nil, fmt.Errorf("snapshot %s: %w: sha-256 of the store is %x, its trailer says %x", m.ID, ErrPlaintext, sum, s.trailer)
 	}
 	return s.trailer, nil
 }
@@ -186,5 +202,5 @@ func local(what string, err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		err = hint.New(err, "free disk space there, or choose another place with --scratch")
 	}
-	return localError{err}
+	return &LocalError{err}
 }

@@ -50,6 +50,14 @@ func (r *run) hashPast(ctx context.Context, path string) (snapshot.Hash, error) 
 	return past, nil
 }
 
+// finish makes what was asked for.
+func (r *run) finish(ctx context.Context) error {
+	if r.dest.output != "" {
+		return r.finishFile(ctx)
+	}
+	return r.finishDataDir(ctx)
+}
+
 // finishFile makes the standard snapshot file: store, trailer, final name. A store without a change keeps the trailer
 // that the etcd member sent, and so every byte.
 func (r *run) finishFile(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/drd-project/drd/internal/disk"
@@ -145,6 +146,29 @@ func MakePlan(ctx context.Context, sources []Source, trust *seal.Trust, req Requ
 	if err != nil {
 		return nil, err
 	}
+	return makePlan(found, req, dest, now)
+}
+
+// PlanEntry is MakePlan for a snapshot that was looked at already, with trust, in one source; nothing else is read.
+// It must be restorable. ID and InsecureSkipSignature of the request do not count.
+func PlanEntry(source Source, e *repo.Entry, req Request, now time.Time) (*Plan, error) {
+	req.ID, req.InsecureSkipSignature = e.ID.String(), false
+	req, err := req.normalize()
+	if err != nil {
+		return nil, &RequestError{err}
+	}
+	if !e.Restorable(false) {
+		return nil, fmt.Errorf("snapshot %s cannot be restored: it is %s", e.ID, e.State)
+	}
+	dest, err := checkDestination(req)
+	if err != nil {
+		return nil, err
+	}
+	found := &finding{candidates: []candidate{{source, e}}, all: &repo.Catalogue{Cluster: source.Repo.Cluster(), Entries: []repo.Entry{*e}}}
+	return makePlan(found, req, dest, now)
+}
+
+func makePlan(found *finding, req Request, dest destination, now time.Time) (*Plan, error) {
 	m := found.candidates[0].entry.Manifest
 	if _, err := versionsFor(req.ForEtcd, m.StorageVersion, ""); err != nil {
 		return nil, err

@@ -22,8 +22,28 @@ import (
 //
 // ids open the object; insp starts the child process that inspects the store; progress may be nil. A target
 // that cannot deliver the snapshot is skipped for the next one that holds it. An error wraps
-// seal.ErrNoIdentity when no identity opens it.
+// seal.ErrNoIdentity when no identity opens it. What fails in a step is a *StepError, and what is the fault of this machine
+// a *LocalError.
 func Run(ctx context.Context, plan *Plan, ids []age.Identity, insp snapshot.Inspector, progress Progress) (*Result, error) {
+	return RunWith(ctx, plan, ids, insp, progress, Options{})
+}
+
+// Options are for a caller that wants to learn more from a run than its result. The zero value is what Run does.
+type Options struct {
+	// Thorough also proves what a good signature vouches for. The plaintext is hashed and compared with its trailer; and
+	// an object that cannot be opened is read to its end all the same, so that an error tells a damaged object
+	// (repo.ErrDamaged) from an envelope that was broken before it was stored (seal.ErrDamaged), or a plaintext
+	// that was (ErrPlaintext).
+	Thorough bool
+	// Store, if not nil, is called with the path of the store as it was fetched and with what was read out of it, before
+	// that is compared with the manifest. It must not change the file. Its error ends the run.
+	Store func(ctx context.Context, path string, facts snapshot.Facts) error
+	// CheckOnly ends the run when the store was compared with the manifest: nothing is made at the destination.
+	CheckOnly bool
+}
+
+// RunWith is Run with options.
+func RunWith(ctx context.Context, plan *Plan, ids []age.Identity, insp snapshot.Inspector, progress Progress, opt Options) (*Result, error) {
 	if progress == nil {
 		progress = silent{}
 	}
@@ -38,7 +58,7 @@ func Run(ctx context.Context, plan *Plan, ids []age.Identity, insp snapshot.Insp
 	if err != nil {
 		return nil, err
 	}
-	r := &run{plan: plan, request: plan.request, dest: dest, ws: ws, insp: insp, progress: progress}
+	r := &run{plan: plan, request: plan.request, dest: dest, ws: ws, insp: insp, progress: progress, options: opt}
 	begin := time.Now()
 	err = r.all(ctx, ids)
 	cleanup := ws.remove()
@@ -60,6 +80,7 @@ type run struct {
 	ws       *workspace
 	insp     snapshot.Inspector
 	progress Progress
+	options  Options
 
 	manifest *repo.Manifest
 	trailer  []byte         // SHA-256 of the store as it was fetched
@@ -77,12 +98,9 @@ func (r *run) all(ctx context.Context, ids []age.Identity) error {
 	steps := []func() error{
 		func() error { return r.fetch(ctx, ids) },
 		func() error { return r.check(ctx) },
-		func() error { return r.edit(ctx) },
 	}
-	if r.dest.output != "" {
-		steps = append(steps, func() error { return r.finishFile(ctx) })
-	} else {
-		steps = append(steps, func() error { return r.finishDataDir(ctx) })
+	if !r.options.CheckOnly {
+		steps = append(steps, func() error { return r.edit(ctx) }, func() error { return r.finish(ctx) })
 	}
 	for _, step := range steps {
 		if ctx.Err() != nil {
@@ -95,13 +113,16 @@ func (r *run) all(ctx context.Context, ids []age.Identity) error {
 	return nil
 }
 
-// step runs f as a named step and notes its time.
+// step runs f as a named step, notes its time and puts the name to its error.
 func (r *run) step(name string, total int64, f func() error) error {
 	r.progress.Step(name, total)
 	begin := time.Now()
 	err := f()
 	r.result.Steps = append(r.result.Steps, StepTime{Name: name, Seconds: time.Since(begin).Seconds()})
-	return err
+	if err != nil {
+		return &StepError{Step: name, Err: err}
+	}
+	return nil
 }
 
 func (r *run) notice(format string, args ...any) {
@@ -116,7 +137,7 @@ func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
 	for i, c := range r.plan.candidates {
 		err := r.step(StepFetch, r.manifest.Plain.Size, func() error {
 			var err error
-			r.trailer, err = fetch(ctx, c.source.Repo, r.manifest, ids, r.ws.path(scratchDB), r.plan.Signature.State == SignatureVerified, r.progress.Add)
+			r.trailer, err = fetch(ctx, c.source.Repo, r.manifest, ids, r.ws.path(scratchDB), r.mode(), r.progress.Add)
 			return err
 		})
 		if err == nil {
@@ -144,9 +165,14 @@ func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
 	return err
 }
 
+// mode is how closely a fetch looks.
+func (r *run) mode() fetchMode {
+	return fetchMode{hash: r.options.Thorough || r.plan.Signature.State != SignatureVerified, toEnd: r.options.Thorough}
+}
+
 // curable reports whether another copy of the object may do better.
 func curable(err error) bool {
-	var here localError
+	var here *LocalError
 	return !errors.As(err, &here) && !errors.Is(err, seal.ErrNoIdentity)
 }
 
@@ -160,6 +186,11 @@ func (r *run) check(ctx context.Context) error {
 			return fmt.Errorf("check snapshot %s: %w", r.manifest.ID, err)
 		}
 		r.result.Facts = r.facts
+		if r.options.Store != nil {
+			if err := r.options.Store(ctx, r.ws.path(scratchDB), r.facts); err != nil {
+				return err
+			}
+		}
 		return compareFacts(r.manifest, r.facts)
 	})
 }
@@ -167,7 +198,7 @@ func (r *run) check(ctx context.Context) error {
 func (r *run) edit(ctx context.Context) error {
 	var err error
 	if r.edits, err = planEdits(r.facts, r.request); err != nil {
-		return err
+		return &StepError{Step: StepEdit, Err: err}
 	}
 	r.result.Bumped = r.edits.bump
 	r.result.LeasesAdded = len(r.edits.leases)

@@ -79,8 +79,11 @@ func guard(err *error) func() {
 	}
 }
 
+// ErrDamaged is wrapped when a snapshot file cannot be read as what it should be, by fault of its content.
+var ErrDamaged = errors.New("the snapshot file is damaged")
+
 func damaged(err error) error {
-	return hint.New(fmt.Errorf("the snapshot file is damaged: %w", err), "use another snapshot; if it was just taken, the member's own database may be damaged: compare members with etcdctl endpoint hashkv")
+	return hint.New(fmt.Errorf("%w: %w", ErrDamaged, err), "use another snapshot; if it was just taken, the member's own database may be damaged: compare members with etcdctl endpoint hashkv")
 }
 
 // checkLength compares the page count of bbolt's meta page with the file's length: a truncated file would be read

@@ -209,21 +209,34 @@ func TestInspectManyMissingLeases(t *testing.T) {
 	}
 }
 
-// TestInspectorChildDies: a child that crashes or babbles is an error, not a hang.
+// TestInspectorChildDies: a child that crashes or babbles is an error, not a hang. The file is at fault when the child brought
+// itself down, and not when something else ended it.
 func TestInspectorChildDies(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, tc := range map[string]struct{ script, want string }{
-		"killed":  {`kill -9 $$`, "signal: killed"},
-		"panic":   {`echo "panic: page 7 already freed" >&2; exit 2`, "panic: page 7 already freed"},
-		"silent":  {`exit 0`, "said nothing"},
-		"babbles": {`echo hello`, `said "hello`},
+	for name, tc := range map[string]struct {
+		script, want    string
+		damaged, killed bool
+	}{
+		"killed":     {script: `kill -9 $$`, want: "signal: killed", killed: true},
+		"terminated": {script: `kill -15 $$`, want: "signal: terminated", killed: true},
+		"no memory":  {script: `echo "fatal error: runtime: out of memory" >&2; exit 2`, want: "out of memory", killed: true},
+		"fault":      {script: `kill -7 $$`, want: "signal: bus error", damaged: true},
+		"panic":      {script: `echo "panic: page 7 already freed" >&2; exit 2`, want: "panic: page 7 already freed", damaged: true},
+		"complains":  {script: `echo '{"error":"page 7","damaged":true}'; exit 1`, want: "page 7", damaged: true},
+		"cannot":     {script: `echo '{"error":"context canceled"}'; exit 1`, want: "context canceled"},
+		"silent":     {script: `exit 0`, want: "said nothing"},
+		"babbles":    {script: `echo hello`, want: `said "hello`},
 	} {
 		i := snapshot.Inspector{Command: []string{"/bin/sh", "-c", tc.script, "sh"}}
-		if _, err := i.Inspect(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), tc.want) {
+		_, err := i.Inspect(t.Context(), path, nil)
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q in it", name, err, tc.want)
+		}
+		if errors.Is(err, snapshot.ErrDamaged) != tc.damaged || errors.Is(err, snapshot.ErrKilled) != tc.killed {
+			t.Errorf("%s: %v; damaged %v, killed %v", name, err, errors.Is(err, snapshot.ErrDamaged), errors.Is(err, snapshot.ErrKilled))
 		}
 	}
 }

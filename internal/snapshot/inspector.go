@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/drd-project/drd/internal/hint"
 )
@@ -19,7 +21,12 @@ import (
 // inheritedFile is how the child names the file it was handed as descriptor 3: the working file has no other name.
 const inheritedFile = "/proc/self/fd/3"
 
-// Inspector runs Inspect in a child process.
+// ErrKilled is wrapped when the process that read a file was ended from outside, or got no memory: the fault of the
+// machine, which says nothing of the file.
+var ErrKilled = errors.New("the process reading it was killed")
+
+// Inspector runs Inspect in a child process. What its methods find wrong with a file wraps ErrDamaged; every other
+// error says nothing about the file.
 type Inspector struct {
 	// Command is the child's program and leading arguments, which must end up in InspectMain; the
 	// path is appended. In drd it is the binary itself.
@@ -35,6 +42,7 @@ type message struct {
 	Facts    *Facts   `json:"facts,omitempty"`
 	Hash     *Hash    `json:"hash,omitempty"`
 	Error    string   `json:"error,omitempty"`
+	Damaged  bool     `json:"damaged,omitempty"` // the error is about the file's content
 	Hints    []string `json:"hints,omitempty"`
 }
 
@@ -109,9 +117,27 @@ func (i Inspector) run(ctx context.Context, f *os.File, args []string, handle fu
 	case said != nil:
 		return said
 	case wait != nil:
-		return damaged(fmt.Errorf("the process reading it died (%w): %s", wait, stderr.firstLine()))
+		return explainDeath(wait, stderr.firstLine())
 	}
 	return nil
+}
+
+// explainDeath tells a file that killed its reader from a machine that did. A damaged file makes bbolt panic, which the Go
+// runtime ends with exit code 2, or faults in the memory map. The kernel's answer to a lack of memory, and that of
+// people and service managers to whatever they dislike, is a signal that no file causes; the runtime's own answer to
+// a lack of memory has the exit code of a panic, and says so.
+func explainDeath(wait error, said string) error {
+	var exit *exec.ExitError
+	if !errors.As(wait, &exit) {
+		return fmt.Errorf("inspect snapshot file: wait for the child process: %w", wait)
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	outside := []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGXCPU}
+	killed := ok && status.Signaled() && slices.Contains(outside, status.Signal())
+	if killed || strings.Contains(said, "out of memory") || strings.Contains(said, "cannot allocate memory") {
+		return fmt.Errorf("inspect snapshot file: %w (%w): %s", ErrKilled, wait, said)
+	}
+	return damaged(fmt.Errorf("the process reading it died (%w): %s", wait, said))
 }
 
 // maxSaid bounds what a child may say, in bytes. A store in which every lease of a million lacks its record needs 20 MiB.
@@ -130,7 +156,7 @@ func readMessages(r io.Reader, handle func(message)) error {
 			return fmt.Errorf("inspect snapshot file: the child process said %q: %w", said.first, err)
 		}
 		if m.Error != "" {
-			err := errors.New(m.Error)
+			var err error = &childError{text: m.Error, damaged: m.Damaged}
 			for _, h := range m.Hints {
 				err = hint.New(err, "%s", h)
 			}
@@ -139,6 +165,15 @@ func readMessages(r io.Reader, handle func(message)) error {
 		handle(m)
 	}
 }
+
+// childError is an error as the child told it: its text, and whether it was about the content of the file.
+type childError struct {
+	text    string
+	damaged bool
+}
+
+func (e *childError) Error() string        { return e.text }
+func (e *childError) Is(target error) bool { return e.damaged && target == ErrDamaged }
 
 // remembering keeps the beginning of what is read, for the error about it.
 type remembering struct {
@@ -160,7 +195,7 @@ func InspectMain(ctx context.Context, args []string, stdout io.Writer) int {
 	enc := json.NewEncoder(stdout)
 	m, err := inspectArgs(ctx, args, func(rev int64) { _ = enc.Encode(message{Revision: rev}) })
 	if err != nil {
-		m = message{Error: err.Error(), Hints: hint.Of(err)}
+		m = message{Error: err.Error(), Damaged: errors.Is(err, ErrDamaged), Hints: hint.Of(err)}
 	}
 	if enc.Encode(m) != nil || err != nil {
 		return 1

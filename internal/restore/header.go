@@ -1,0 +1,54 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"filippo.io/age"
+
+	"github.com/drd-project/drd/internal/seal"
+)
+
+// headerRoom bounds how much of an object is asked for to find its header, in bytes: the 2 MiB that a header may have.
+const headerRoom = 2 << 20
+
+// Header reads the header of the object that a plan chose, from the first of its targets that delivers it. It is what
+// seal.Unlock needs to recover the object's key on a machine that has the identity and not the object. It is no secret.
+func Header(ctx context.Context, plan *Plan) ([]byte, error) {
+	var failed []error
+	for _, c := range plan.candidates {
+		header, err := c.header(ctx)
+		if err == nil {
+			return header, nil
+		}
+		failed = append(failed, fmt.Errorf("read header from %s: %w", c.source.Name, err))
+	}
+	if len(failed) == 0 {
+		return nil, errors.New("the plan names no source: MakePlan did not make it")
+	}
+	return nil, errors.Join(failed...)
+}
+
+func (c candidate) header(ctx context.Context) ([]byte, error) {
+	m := c.entry.Manifest
+	r, err := c.source.Repo.Bucket().Open(ctx, c.source.Repo.PayloadKey(c.entry.ID, m.Object.Name), 0, min(m.Object.Size, headerRoom))
+	if err != nil {
+		return nil, err
+	}
+	header, err := seal.Header(r)
+	return header, errors.Join(err, r.Close())
+}
+
+// CanOpen reports whether ids open the object that a plan chose, by its header alone, so that a wrong identity is found before
+// anybody confirms anything. It wraps seal.ErrNoIdentity when none does. Plugins may ask for a touch.
+func CanOpen(ctx context.Context, plan *Plan, ids []age.Identity) error {
+	header, err := Header(ctx, plan)
+	if err != nil {
+		return err
+	}
+	if _, err := seal.Unlock(header, ids); err != nil {
+		return fmt.Errorf("snapshot %s: %w", plan.Snapshot.ID, err)
+	}
+	return nil
+}
