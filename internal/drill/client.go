@@ -1,0 +1,65 @@
+package drill
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// askTimeout is how long one request to the scratch etcd may take. It reads from memory or a local file, with the lowest
+	// priority on a machine that may be busy: what takes longer says something about the machine only.
+	askTimeout = 2 * time.Minute
+	// hashTimeout is askTimeout for a request that reads the whole store.
+	hashTimeout = 20 * time.Minute
+	// deathDelay is how long a dead etcd may take to be known as dead, after a request to it has failed.
+	deathDelay = 3 * time.Second
+	// maxAnswer is the largest answer that is accepted, in bytes: a value may be as large as the server was told to allow.
+	maxAnswer = 1<<31 - 1
+)
+
+// get reads keys.
+func (a *attempt) get(ctx context.Context, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+	var answer *pb.RangeResponse
+	err := a.ask(ctx, askTimeout, func(ctx context.Context) (err error) {
+		answer, err = pb.NewKVClient(a.etcd.Conn()).Range(ctx, req, grpc.MaxCallRecvMsgSize(maxAnswer))
+		return err
+	})
+	return answer, err
+}
+
+// ask makes one request and finds out what its failure means.
+func (a *attempt) ask(ctx context.Context, limit time.Duration, request func(ctx context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := request(limited)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case limited.Err() != nil:
+		return unsuref("etcd did not answer within %v: %w", limit, err)
+	case status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled:
+		return a.explainDeath(err)
+	}
+	return err
+}
+
+// explainDeath says why etcd does not answer any more, where that becomes known.
+func (a *attempt) explainDeath(err error) error {
+	select {
+	case <-a.etcd.Exited():
+		if end := a.etcd.Err(); end != nil {
+			return fmt.Errorf("%w: etcd has ended: %w", err, end)
+		}
+		return err
+	case <-time.After(deathDelay):
+		return err
+	}
+}
