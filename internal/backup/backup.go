@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/lock"
@@ -50,6 +51,8 @@ type Config struct {
 	StallTimeout time.Duration
 	// SpoolMax bounds what waits for targets, in bytes; replicate.DefaultSpoolMax if 0.
 	SpoolMax int64
+	// Keep is how many snapshots stay on this node after every target has them; none if 0.
+	Keep int
 	// ScanBelow is the database size in bytes up to which live members are asked to hash their whole store.
 	ScanBelow int64
 	Build     repo.Build
@@ -73,7 +76,8 @@ type Result struct {
 	Digest   string // of the manifest
 	// Outcomes are the first attempts, one for each target; nil after Take, which makes none.
 	Outcomes []Outcome
-	// Spooled is the local repository that holds the snapshot until every target has it, "" once every target does.
+	// Spooled is the local repository that holds the snapshot until every target has it, "" once every target does, also
+	// if it is kept there.
 	Spooled string
 }
 
@@ -95,7 +99,8 @@ func New(cfg Config) (*Runner, error) {
 	}
 	var err error
 	r.queue, err = replicate.New(replicate.Config{
-		Cluster: cfg.Cluster, StateDir: cfg.StateDir, Targets: cfg.Targets, Keys: cfg.Keys, SpoolMax: cfg.SpoolMax, Log: cfg.Log,
+		Cluster: cfg.Cluster, StateDir: cfg.StateDir, Targets: cfg.Targets, Keys: cfg.Keys,
+		SpoolMax: cfg.SpoolMax, Keep: cfg.Keep, Log: cfg.Log,
 	})
 	return r, err
 }
@@ -152,6 +157,9 @@ func (r *Runner) capture(ctx context.Context, member Member, slot *time.Time, wa
 	if err := history.newSecond(ctx); err != nil {
 		return nil, nil, err
 	}
+	if err := r.makeRoom(ctx, member); err != nil {
+		r.cfg.Log.Warn("kept copies cannot make room", "error", err)
+	}
 
 	watch.Step("capture and seal")
 	taken, err := snapshot.Take(ctx, member, snapshot.Config{
@@ -164,6 +172,22 @@ func (r *Runner) capture(ctx context.Context, member Member, slot *time.Time, wa
 	run := &run{Runner: r, taken: taken, history: history, watch: watch, slot: slot}
 	result, err := run.finish(ctx, member)
 	return result, run.delivery, errors.Join(err, taken.Close())
+}
+
+// makeRoom has kept copies go where the capture needs their room on the disk: a new snapshot is worth more.
+func (r *Runner) makeRoom(ctx context.Context, member Member) error {
+	status, err := member.Status(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // for the capture to report
+	}
+	free, err := disk.Free(r.queue.SpoolDir()) // the working file is on the same file system, below state_dir
+	if err != nil {
+		return err
+	}
+	if missing := snapshot.Room(status.DBSize) - free; missing > 0 {
+		return r.queue.Yield(ctx, missing)
+	}
+	return nil
 }
 
 // run is one backup under way.

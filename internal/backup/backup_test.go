@@ -22,6 +22,7 @@ import (
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/snapshot"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
@@ -48,7 +49,7 @@ type node struct {
 	t       *testing.T
 	server  *servers.Etcd
 	member  *etcd.Client
-	signer  *seal.Signer
+	keys    *sealtest.Keys
 	state   string
 	buckets []*storagetest.Faulty
 	cfg     backup.Config
@@ -75,25 +76,13 @@ func newNode(t *testing.T, targets int) *node {
 
 func (n *node) configure(targets int) {
 	n.t.Helper()
-	n.signer = newSigner(n.t)
-	_, recipient, err := seal.GenerateIdentity(false)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	recipients, err := seal.ParseRecipients([]string{recipient}, "")
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	keys, err := seal.OpenKeyRing(filepath.Join(n.t.TempDir(), "keys"))
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	n.keys = sealtest.New(n.t)
 	self, err := os.Executable()
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.cfg = backup.Config{
-		Cluster: cluster, StateDir: n.state, Keys: keys, Signer: n.signer, Recipients: recipients,
+		Cluster: cluster, StateDir: n.state, Keys: n.keys.Ring, Signer: n.keys.Signer, Recipients: n.keys.Recipients,
 		Inspector: snapshot.Inspector{Command: []string{"/usr/bin/env", asChild + "=1", self}},
 		ScanBelow: 1 << 30, Build: repo.Build{Version: "test"}, Log: slog.New(slog.NewTextHandler(&n.log, nil)),
 	}
@@ -109,23 +98,6 @@ func (n *node) configure(targets int) {
 		}
 		n.cfg.Targets = append(n.cfg.Targets, replicate.Target{Name: fmt.Sprintf("t%d", i), Repo: r, ReadBack: true})
 	}
-}
-
-func newSigner(t *testing.T) *seal.Signer {
-	t.Helper()
-	private, _, err := seal.GenerateSigningKey("node")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "signing.key")
-	if err := os.WriteFile(path, private, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := seal.LoadSigner(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 type silent struct{}
@@ -164,8 +136,6 @@ func states(t *testing.T, r *repo.Repository, trust *seal.Trust) []string {
 	}
 	return out
 }
-
-func (n *node) trust() *seal.Trust { return seal.TrustOf(n.signer.PublicKey(), "node") }
 
 // clean fails when the state directory holds anything of a snapshot, or plaintext.
 func (n *node) clean() {
@@ -215,7 +185,7 @@ func TestBackupReachesEveryTarget(t *testing.T) {
 		if o.Err != nil || o.Commit == 0 || o.Proved < o.Commit {
 			t.Errorf("outcome: %+v", o)
 		}
-		if got, want := states(t, n.cfg.Targets[i].Repo, n.trust()), []string{m.ID + " ok"}; !slices.Equal(got, want) {
+		if got, want := states(t, n.cfg.Targets[i].Repo, n.keys.Trust), []string{m.ID + " ok"}; !slices.Equal(got, want) {
 			t.Errorf("%s holds %q, want %q", o.Target, got, want)
 		}
 	}
@@ -282,7 +252,7 @@ func TestDeadTargetHidesNoOther(t *testing.T) {
 	if result.Outcomes[0].Commit != 0 || result.Outcomes[1].Proved == 0 || result.Spooled == "" {
 		t.Errorf("outcomes: %+v, spooled %q", result.Outcomes, result.Spooled)
 	}
-	if got := states(t, n.cfg.Targets[1].Repo, n.trust()); len(got) != 1 || !strings.HasSuffix(got[0], " ok") {
+	if got := states(t, n.cfg.Targets[1].Repo, n.keys.Trust); len(got) != 1 || !strings.HasSuffix(got[0], " ok") {
 		t.Errorf("the other target holds %q", got)
 	}
 	if got := n.spooled(); !slices.Equal(got, []string{result.Manifest.ID + " ok"}) {
@@ -292,7 +262,7 @@ func TestDeadTargetHidesNoOther(t *testing.T) {
 	// The daemon of this node finds it there, and leaves nothing behind once the target has it.
 	n.buckets[0].SetDown(nil)
 	n.drain()
-	if got := states(t, n.cfg.Targets[0].Repo, n.trust()); !slices.Equal(got, []string{result.Manifest.ID + " ok"}) {
+	if got := states(t, n.cfg.Targets[0].Repo, n.keys.Trust); !slices.Equal(got, []string{result.Manifest.ID + " ok"}) {
 		t.Errorf("the target that was dead holds %q", got)
 	}
 	n.clean()
@@ -309,7 +279,7 @@ func (n *node) spooled() []string {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return states(n.t, r, n.trust())
+	return states(n.t, r, n.keys.Trust)
 }
 
 // drain runs the queue as the daemon does until nothing is left in the spool.
@@ -399,10 +369,10 @@ func TestCaptureDoesNotWait(t *testing.T) {
 	if stuck.calls.Load() == 0 {
 		t.Error("the stuck target was not asked, so nothing was tested")
 	}
-	for end := time.Now().Add(20 * time.Second); !slices.Equal(states(t, n.cfg.Targets[1].Repo, n.trust()), taken) && time.Now().Before(end); {
+	for end := time.Now().Add(20 * time.Second); !slices.Equal(states(t, n.cfg.Targets[1].Repo, n.keys.Trust), taken) && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
 	}
-	if got := states(t, n.cfg.Targets[1].Repo, n.trust()); !slices.Equal(got, taken) {
+	if got := states(t, n.cfg.Targets[1].Repo, n.keys.Trust); !slices.Equal(got, taken) {
 		t.Errorf("the other target holds %q, want %q", got, taken)
 	}
 	cancel()
@@ -458,14 +428,14 @@ func TestEveryStoreCallFails(t *testing.T) {
 			n.put(fmt.Sprint(op, i))
 			n.buckets[0].FailCall(op, i, nil)
 			_, _ = n.run(t.Context(), n.member) // it may fail, or get over it; what counts is what is there
-			for _, s := range states(t, behind, n.trust()) {
+			for _, s := range states(t, behind, n.keys.Trust) {
 				if !strings.HasSuffix(s, " ok") && !strings.HasSuffix(s, " incomplete") {
 					t.Errorf("after failing %s call %d: %s", op, i, s)
 				}
 			}
 		}
 	}
-	if got := states(t, behind, n.trust()); len(got) < 8 {
+	if got := states(t, behind, n.keys.Trust); len(got) < 8 {
 		t.Errorf("hardly anything was stored, so little was tested: %q", got)
 	}
 	_, _ = n.run(t.Context(), n.member) // uses up a fault that no call met
@@ -500,7 +470,7 @@ func TestStalledMemberLeavesNothing(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	n.clean()
-	if got := states(t, n.cfg.Targets[0].Repo, n.trust()); len(got) != 0 {
+	if got := states(t, n.cfg.Targets[0].Repo, n.keys.Trust); len(got) != 0 {
 		t.Errorf("the target holds %q", got)
 	}
 }

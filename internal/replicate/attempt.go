@@ -188,7 +188,7 @@ func (w *worker) supersede(ctx context.Context, newer repo.ID) error {
 		}
 		signed, err := w.q.spool.signed(id)
 		if err != nil {
-			return fmt.Errorf("release %s: %w", id, err)
+			continue // it is no copy that could be released; the bound drops it
 		}
 		if err := w.q.marks.put(ctx, w.target.Name, id, w.mark(signed.Manifest, superseded)); err != nil {
 			return err

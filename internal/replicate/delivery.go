@@ -67,7 +67,7 @@ func (d *Delivery) Commit(ctx context.Context, signed *repo.Signed) error {
 	d.mu.Lock()
 	d.committed = true
 	d.mu.Unlock()
-	d.q.wakeAll()
+	d.q.recount()
 	if err := d.q.bound(context.WithoutCancel(ctx), d.ID); err != nil {
 		d.q.cfg.Log.Error("the spool is larger than it may be", problem(err)...)
 	}
@@ -129,6 +129,9 @@ func (d *Delivery) Wait(ctx context.Context) []Outcome {
 
 // Spooled says whether the snapshot is still in the spool, because a target lacks it.
 func (d *Delivery) Spooled() bool {
+	if d.q.finished(d.ID) {
+		return false // it may be kept, but nothing depends on it
+	}
 	has, err := d.q.spool.has(d.ID)
 	return has || err != nil
 }

@@ -31,6 +31,14 @@ type Loss struct {
 	Total    int       `json:"total"` // losses of this target up to this one, also those no longer listed
 }
 
+// Losses reads what is recorded below a state directory, oldest first: the last 1,000 at most. There is none where no
+// queue ever lost anything. It is for reports; nothing needs to be stopped for it.
+func Losses(stateDir string) ([]Loss, error) { return openLosses(stateDir).read() }
+
+func openLosses(stateDir string) *losses {
+	return &losses{path: filepath.Join(marksDir(stateDir), "lost.jsonl")}
+}
+
 // losses is lost.jsonl, one loss a line, oldest first. Several processes write it, each file as a whole.
 type losses struct {
 	path string

@@ -41,7 +41,10 @@ type mark struct {
 	Error    string    `json:"error,omitempty"`
 }
 
-func (m mark) of(location, sha256 string) bool { return m.Location == location && m.SHA256 == sha256 }
+// of compares; sha256 is "" where the object cannot be told any more.
+func (m mark) of(location, sha256 string) bool {
+	return m.Location == location && (m.SHA256 == sha256 || sha256 == "")
+}
 
 // marks are all of them. They are kept in a write-once bucket because that is how a file is written here that a crash
 // cannot tear.
@@ -49,6 +52,9 @@ type marks struct {
 	root   string
 	bucket storage.Bucket
 }
+
+// marksDir is where a queue remembers what became of its snapshots.
+func marksDir(stateDir string) string { return filepath.Join(stateDir, "replication") }
 
 func openMarks(root string, wrap func(storage.Bucket) storage.Bucket) (*marks, error) {
 	b, err := dir.Open(root, dir.Options{Create: true})

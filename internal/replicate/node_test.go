@@ -21,6 +21,7 @@ import (
 
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
 	"github.com/drd-project/drd/internal/storage/storagetest"
@@ -28,15 +29,14 @@ import (
 
 const cluster = "prod-east"
 
-// when is the date of the first snapshot.
-var when = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+// when is the date of the first snapshot: so early that the last of a long test is not in the future.
+var when = time.Date(2021, 11, 22, 10, 0, 0, 0, time.UTC)
 
 // node is a state directory, and directory targets that fail on demand.
 type node struct {
 	t       testing.TB
 	cfg     Config
-	signer  *seal.Signer
-	sealFor *seal.Recipients
+	keys    *sealtest.Keys
 	buckets []*storagetest.Faulty
 	dirs    []string
 	log     *logBuffer
@@ -65,16 +65,8 @@ func (b *logBuffer) String() string {
 func newNode(t testing.TB, targets int) *node {
 	t.Helper()
 	n := &node{t: t, log: &logBuffer{}, wrap: func(b storage.Bucket) storage.Bucket { return b }}
-	_, recipient, err := seal.GenerateIdentity(false)
-	n.must(err)
-	n.sealFor, err = seal.ParseRecipients([]string{recipient}, "")
-	n.must(err)
-	private, _, err := seal.GenerateSigningKey("node-1")
-	n.must(err)
-	n.signer = n.loadSigner(private)
-	keys, err := seal.OpenKeyRing(filepath.Join(t.TempDir(), "keys"))
-	n.must(err)
-	n.cfg = Config{Cluster: cluster, StateDir: t.TempDir(), Keys: keys, Log: slog.New(slog.NewTextHandler(n.log, nil))}
+	n.keys = sealtest.New(t)
+	n.cfg = Config{Cluster: cluster, StateDir: t.TempDir(), Keys: n.keys.Ring, Log: slog.New(slog.NewTextHandler(n.log, nil))}
 	for range targets {
 		n.addTarget()
 	}
@@ -87,14 +79,6 @@ func (n *node) must(err error) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-}
-
-func (n *node) loadSigner(private []byte) *seal.Signer {
-	path := filepath.Join(n.t.TempDir(), "signing.key")
-	n.must(os.WriteFile(path, private, 0o600))
-	s, err := seal.LoadSigner(path)
-	n.must(err)
-	return s
 }
 
 func (n *node) addTarget() {
@@ -125,7 +109,7 @@ func (n *node) sealed(number int) (Payload, seal.FileKey, *repo.Signed) {
 		plain[i] = byte(rand.Uint32())
 	}
 	var object bytes.Buffer
-	s, err := seal.Default().Seal(&object, n.sealFor)
+	s, err := seal.Default().Seal(&object, n.keys.Recipients)
 	n.must(err)
 	_, err = s.Write(plain)
 	n.must(errors.Join(err, s.Close()))
@@ -142,7 +126,7 @@ func (n *node) sealed(number int) (Payload, seal.FileKey, *repo.Signed) {
 		Plain:  repo.Plain{SHA256: hex.EncodeToString(plain[len(plain)-32:]), Size: int64(len(plain))},
 		Object: repo.Object{Name: p.Name, SHA256: p.SHA256, Size: p.Size, Envelope: seal.Default().Name(), Recipients: []string{"SHA256:x"}},
 		Drd:    repo.Build{Version: "test"},
-	}, n.signer)
+	}, n.keys.Signer)
 	n.must(err)
 	return p, s.FileKey(), signed
 }
@@ -182,9 +166,17 @@ func (n *node) drain() {
 	n.t.Helper()
 	stop := n.start()
 	defer stop()
-	n.until("an empty spool", func() bool {
-		return len(n.spooled()) == 0 && !slices.ContainsFunc(n.q.Status(), func(s Status) bool { return s.Queued > 0 })
+	n.until("nothing that waits", func() bool {
+		return n.nothingWaits() && !slices.ContainsFunc(n.q.Status(), func(s Status) bool { return s.Queued > 0 })
 	})
+}
+
+// nothingWaits says whether all that is in the spool are kept copies.
+func (n *node) nothingWaits() bool {
+	n.t.Helper()
+	entries, err := n.q.spool.entries()
+	n.must(err)
+	return len(entries) <= n.cfg.Keep && len(n.q.copies(entries)) == len(entries)
 }
 
 func (n *node) until(what string, ok func() bool) {
@@ -215,7 +207,7 @@ func (n *node) held(target int) []int {
 	n.t.Helper()
 	r, err := repo.Open(n.buckets[target].Unwrap(), cluster)
 	n.must(err)
-	return restorable(n.t, r, seal.TrustOf(n.signer.PublicKey(), "node"))
+	return restorable(n.t, r, n.keys.Trust)
 }
 
 func restorable(t testing.TB, r *repo.Repository, trust *seal.Trust) []int {
@@ -253,13 +245,31 @@ func (n *node) wantHeld(target int, want ...int) {
 	}
 }
 
-// clean fails when the queue's own state holds anything but locks and the record of losses.
-func (n *node) clean() {
+// clean fails when the queue's own state holds anything but locks, the record of losses, and the kept copies of these
+// numbers: three whole objects each, and a mark for each target.
+func (n *node) clean(kept ...int) {
 	n.t.Helper()
+	want := make(map[string]bool)
+	for _, number := range kept {
+		id, r := idOf(number), n.q.spool.repo
+		for _, key := range []string{r.PayloadKey(id, "snapshot.db"+seal.Default().Extension()), r.ManifestKey(id), r.SignatureKey(id)} {
+			want[n.q.spool.path(key)] = true
+		}
+		for _, target := range n.cfg.Targets {
+			want[filepath.Join(n.cfg.StateDir, "replication", target.Name, id.String())] = true
+		}
+	}
 	for _, name := range files(n.t, n.cfg.StateDir) {
-		if base := filepath.Base(name); base != ".lock" && base != ".lost.lock" && base != "lost.jsonl" {
+		if base := filepath.Base(name); base != ".lock" && base != ".lost.lock" && base != "lost.jsonl" && !want[name] {
 			n.t.Errorf("left %s", name)
 		}
+		delete(want, name)
+	}
+	for name := range want {
+		n.t.Errorf("missing %s", name)
+	}
+	if got := restorable(n.t, n.q.spool.repo, n.keys.Trust); !slices.Equal(got, kept) {
+		n.t.Errorf("the spool holds %v, want %v", got, kept)
 	}
 }
 
@@ -283,7 +293,7 @@ func (n *node) logged(part string) int { return strings.Count(n.log.String(), pa
 // losses are "target number: reason".
 func (n *node) losses() []string {
 	n.t.Helper()
-	all, err := n.q.losses.read()
+	all, err := Losses(n.cfg.StateDir)
 	n.must(err)
 	var out []string
 	for _, l := range all {

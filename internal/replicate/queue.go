@@ -32,6 +32,9 @@ type Config struct {
 	Keys     *seal.KeyRing
 	// SpoolMax bounds the spool in bytes; DefaultSpoolMax if 0.
 	SpoolMax int64
+	// Keep is how many snapshots stay in the spool after every target has them, the newest, so that a restore needs no
+	// network; none if 0. They count toward SpoolMax, and are the first to go.
+	Keep int
 	// StallTimeout is how long a transfer may move no byte; storage.DefaultStall if 0.
 	StallTimeout time.Duration
 	Log          *slog.Logger
@@ -48,6 +51,7 @@ type Queue struct {
 
 	mu   sync.Mutex
 	lost map[string]int // by target, as last read
+	kept int            // copies in the spool that no target waits for, as last counted
 }
 
 // New makes the directories of a Queue. It asks nothing of the targets.
@@ -63,18 +67,16 @@ func open(cfg Config, wrap func(storage.Bucket) storage.Bucket) (*Queue, error) 
 	if cfg.StallTimeout == 0 {
 		cfg.StallTimeout = storage.DefaultStall
 	}
-	q := &Queue{cfg: cfg, changed: make(chan struct{}, 1), lost: make(map[string]int)}
-	root := filepath.Join(cfg.StateDir, "replication")
+	q := &Queue{cfg: cfg, losses: openLosses(cfg.StateDir), changed: make(chan struct{}, 1), lost: make(map[string]int)}
 	var err error
 	if q.spool, err = openSpool(q.SpoolDir(), cfg.Cluster, wrap); err != nil {
 		return nil, err
 	}
-	if q.marks, err = openMarks(root, wrap); err != nil {
+	if q.marks, err = openMarks(marksDir(cfg.StateDir), wrap); err != nil {
 		return nil, err
 	}
-	q.losses = &losses{path: filepath.Join(root, "lost.jsonl")}
 	for _, t := range cfg.Targets {
-		w, err := q.newWorker(t, filepath.Join(root, t.Name))
+		w, err := q.newWorker(t, filepath.Join(marksDir(cfg.StateDir), t.Name))
 		if err != nil {
 			return nil, err
 		}
@@ -162,17 +164,22 @@ func (q *Queue) poll(ctx context.Context) {
 		}
 		q.tidy(ctx)
 		q.readLosses()
-		for _, w := range q.workers { // also one that is busy for hours has to tell how much waits
-			if _, err := w.pending(); err != nil {
-				q.cfg.Log.Error("what waits is not known", problem(err, "target", w.target.Name)...)
-			}
-			w.signal()
-		}
+		q.recount()
 	}
 }
 
-// tidy finishes what a killed process began: it removes snapshots that every target has, and what is left of
-// those that are no entries any more. Only an entry is ever marked, so marks without a manifest are such a rest.
+// recount has every target tell how much waits for it, also one that is busy for hours or has stalled, and wakes its worker.
+func (q *Queue) recount() {
+	for _, w := range q.workers {
+		if _, err := w.pending(); err != nil {
+			q.cfg.Log.Error("what waits is not known", problem(err, "target", w.target.Name)...)
+		}
+		w.signal() // what was counted may be old by now
+	}
+}
+
+// tidy finishes what a killed process began: it removes what is left of snapshots that are no entries any more, and the
+// copies that are kept no longer. Only an entry is ever marked, so marks without a manifest are such a rest.
 func (q *Queue) tidy(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx) // it takes no time, and half of it is what it is there to finish
 	marked, err := q.marks.ids(ctx)
@@ -182,34 +189,29 @@ func (q *Queue) tidy(ctx context.Context) {
 	}
 	for id, keys := range marked {
 		has, err := q.spool.has(id)
-		switch {
-		case err != nil:
-		case has:
-			err = q.settle(ctx, id)
-		default:
+		if err == nil && !has {
 			err = errors.Join(q.spool.remove(id), q.marks.delete(ctx, keys...))
 		}
 		if err != nil {
 			q.cfg.Log.Error("the spool is not tidied", problem(err, "snapshot", id.String())...)
 		}
 	}
+	if err := q.trim(ctx); err != nil {
+		q.cfg.Log.Error("the spool is not tidied", problem(err)...)
+	}
 }
 
-// settle removes a snapshot for which no configured target has anything left to do: first the manifest, then the rest
-// of the spooled copy, then the marks. Any part of that may be done already, or be done by another process now.
+// settle makes a snapshot a kept copy once no configured target has anything left to do for it, and removes what is kept
+// no longer because of that.
 func (q *Queue) settle(ctx context.Context, id repo.ID) error {
-	signed, err := q.spool.signed(id)
-	if err != nil {
-		return nil //nolint:nilerr // gone, or for its worker to report
+	if !q.finished(id) {
+		return nil
 	}
-	for _, w := range q.workers {
-		if v := w.verdict(id, signed.Manifest); v != done && v != superseded {
-			return nil
-		}
-	}
-	return q.remove(ctx, id)
+	return q.trim(ctx)
 }
 
+// remove deletes first the manifest, then the rest of the spooled copy, then the marks. Any part of that may be done
+// already, or be done by another process now.
 func (q *Queue) remove(ctx context.Context, id repo.ID) error {
 	if err := q.spool.remove(id); err != nil {
 		return err
@@ -247,12 +249,8 @@ func (q *Queue) lose(ctx context.Context, target string, id repo.ID, reason stri
 
 // drop removes a snapshot from the spool that some targets do not have. The losses are recorded first.
 func (q *Queue) drop(ctx context.Context, id repo.ID, reason string) error {
-	var m *repo.Manifest
-	if signed, err := q.spool.signed(id); err == nil {
-		m = signed.Manifest
-	}
 	for _, w := range q.workers {
-		if m != nil && w.verdict(id, m) == done {
+		if w.judged(id) == done {
 			continue
 		}
 		if err := q.lose(ctx, w.target.Name, id, reason); err != nil {
@@ -264,18 +262,19 @@ func (q *Queue) drop(ctx context.Context, id repo.ID, reason string) error {
 	return err
 }
 
-// bound drops the oldest snapshots while the spool is too large. It never drops fresh, which has just been taken, nor
+// bound drops the oldest snapshots while the spool is too large: first those that every target has, which costs nothing,
+// then those that wait. It never drops fresh, which has just been taken, nor
 // the one with the newest date, which is another one after the clock was set back: they are the best that
 // this node has, and may be the only copies.
 func (q *Queue) bound(ctx context.Context, fresh repo.ID) error {
+	if err := q.trim(ctx); err != nil {
+		return err
+	}
 	entries, err := q.spool.entries()
 	if err != nil {
 		return err
 	}
-	var total int64
-	for _, e := range entries {
-		total += e.size
-	}
+	total := sizeOf(entries)
 	for _, e := range entries[:max(0, len(entries)-1)] {
 		if total <= q.cfg.SpoolMax {
 			return nil

@@ -13,4 +13,6 @@
 //
 // A snapshot that cannot reach a target any more, because the spool is full, the target holds something else under its
 // name or damaged it, is recorded as lost for that target. Nothing else ever leaves the spool without a copy.
+// The newest that every target has may stay, as copies kept for a restore without network: that is no part of the queue,
+// and they are the first to go when something that waits needs their room.
 package replicate

@@ -35,6 +35,13 @@ type entry struct {
 	size int64 // bytes of all its files
 }
 
+func sizeOf(entries []entry) (total int64) {
+	for _, e := range entries {
+		total += e.size
+	}
+	return total
+}
+
 // openSpool makes the directory. wrap is put around its bucket.
 func openSpool(root, cluster string, wrap func(storage.Bucket) storage.Bucket) (*spool, error) {
 	bucket, err := dir.Open(root, dir.Options{Create: true})
@@ -112,11 +119,11 @@ func (s *spool) size(id repo.ID) int64 {
 	return total
 }
 
-// load reads what a target needs. A manifest or a payload that is not there is an error wrapping errGone.
+// load reads what a target needs. A manifest or a payload that is not there, or not whole, is an error wrapping errGone.
 func (s *spool) load(id repo.ID) (*repo.Signed, Payload, error) {
 	signed, err := s.signed(id)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, repo.ErrDamaged) {
 			err = errGone
 		}
 		return nil, Payload{}, fmt.Errorf("read %s: %w", id, err)
@@ -139,8 +146,11 @@ func (s *spool) signed(id repo.ID) (*repo.Signed, error) {
 		return nil, err
 	}
 	m, err := repo.DecodeManifest(b)
-	if err != nil {
+	if errors.Is(err, repo.ErrNewerFormat) { // by a later drd, which this one followed: it is good
 		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", repo.ErrDamaged, err)
 	}
 	signature, err := os.ReadFile(s.path(s.repo.SignatureKey(id)))
 	if err != nil {

@@ -32,6 +32,7 @@ type Status struct {
 	Failed int       // of these, how many it will never have: damaged there, or another object has the name
 	Oldest time.Time // when the capture of the oldest of them began; zero: there are none
 	Lost   int       // snapshots recorded as lost for the target, ever
+	Kept   int       // snapshots that stay in the spool though no target waits for them; the same for each target
 
 	Proved   int // copies proved since this process began
 	Failures int // attempts failed since this process began
@@ -47,7 +48,7 @@ func (q *Queue) Status() []Status {
 		w.mu.Lock()
 		all[i] = w.status
 		w.mu.Unlock()
-		all[i].Lost = q.lost[all[i].Target]
+		all[i].Lost, all[i].Kept = q.lost[all[i].Target], q.kept
 	}
 	return all
 }
@@ -117,5 +118,9 @@ func (q *Queue) Look() ([]Status, error) {
 			failed = append(failed, err)
 		}
 	}
-	return q.Status(), errors.Join(failed...)
+	entries, err := q.spool.entries()
+	if err == nil {
+		q.keeps(len(q.copies(entries)))
+	}
+	return q.Status(), errors.Join(append(failed, err)...)
 }

@@ -153,7 +153,8 @@ func (w *worker) pending() ([]repo.ID, error) {
 	return pending, nil
 }
 
-// judged is the verdict on a spooled snapshot. One whose manifest cannot be read has none: the attempt says why.
+// judged is the verdict on a spooled snapshot. Where its manifest cannot be read the name alone decides: what is done is not
+// to be done again for that.
 func (w *worker) judged(id repo.ID) verdict {
 	return w.q.marks.get(w.target.Name, id, w.target.Repo.Bucket().Location(), func() string {
 		signed, err := w.q.spool.signed(id)
