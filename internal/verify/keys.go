@@ -1,0 +1,86 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"filippo.io/age"
+
+	"github.com/drd-project/drd/internal/drill"
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal"
+)
+
+// Kinds of keys, as drill records name them.
+const (
+	KindRetained = "retained file key"
+	KindIdentity = "identity"
+	KindFileKey  = "file key"
+)
+
+// Keys are the keys that this host may open objects with. The zero value has none.
+type Keys struct {
+	// Ring has the file keys of what this node uploaded since it booted; nil: none. They are tried first.
+	Ring *seal.KeyRing
+	// Identities returns the identities; nil: there are none. It is asked for every drill, so that a file which was
+	// replaced counts at once.
+	Identities func() ([]age.Identity, error)
+	// FileKey opens one object only, and stands in for everything else; zero: not given.
+	FileKey seal.FileKey
+}
+
+// Find is drill.Config.Keys: what opens the object of m in r, and which kind of key that is. Its error wraps drill.ErrNoKey
+// where this host has none.
+func (k Keys) Find(_ context.Context, r *repo.Repository, m *repo.Manifest) ([]age.Identity, string, error) {
+	if !k.FileKey.IsZero() {
+		return []age.Identity{k.FileKey.Identity()}, KindFileKey, nil
+	}
+	if key, ok := k.retained(r, m); ok {
+		return []age.Identity{key.Identity()}, KindRetained, nil
+	}
+	if k.Identities == nil {
+		return nil, "", fmt.Errorf("open %s: %w", m.ID, drill.ErrNoKey)
+	}
+	ids, err := k.Identities()
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %w", drill.ErrNoKey, err)
+	}
+	if !fits(ids, m) {
+		return nil, "", fmt.Errorf("%w: it is sealed for others than the identity here", drill.ErrNoKey)
+	}
+	return ids, KindIdentity, nil
+}
+
+// CanOpen says whether Find would return a key, for Config.CanOpen. r is any repository of the cluster. The identities are
+// read once for all the manifests that the function is asked about.
+func (k Keys) CanOpen(r *repo.Repository) func(*repo.Manifest) bool {
+	if k.Identities != nil {
+		k.Identities = sync.OnceValues(k.Identities)
+	}
+	return func(m *repo.Manifest) bool {
+		_, _, err := k.Find(context.Background(), r, m)
+		return err == nil
+	}
+}
+
+func (k Keys) retained(r *repo.Repository, m *repo.Manifest) (seal.FileKey, bool) {
+	if k.Ring == nil {
+		return seal.FileKey{}, false
+	}
+	id, err := repo.ParseID(m.ID)
+	if err != nil {
+		return seal.FileKey{}, false // no manifest that was read has such an ID
+	}
+	return k.Ring.Get(r.PayloadKey(id, m.Object.Name))
+}
+
+// fits compares the identities with the recipients that the manifest names. One whose recipient is not known, such as a
+// plugin's, may fit anything.
+func fits(ids []age.Identity, m *repo.Manifest) bool {
+	return slices.ContainsFunc(ids, func(id age.Identity) bool {
+		of := seal.Fingerprint(id)
+		return of == "" || slices.Contains(m.Object.Recipients, of)
+	})
+}
