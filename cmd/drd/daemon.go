@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"runtime"
@@ -10,16 +11,21 @@ import (
 
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/daemon"
+	"github.com/drd-project/drd/internal/members"
 	"github.com/drd-project/drd/internal/metrics"
+	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/retention"
+	"github.com/drd-project/drd/internal/verify"
 )
 
 func newDaemon(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "daemon",
-		Short: "run the service: scheduled snapshots and metrics (systemd calls this)",
-		Long: `Takes a snapshot at every tick of snapshot.schedule, makes up once for ticks that were missed, and serves metrics.
-It ends on SIGTERM; a snapshot that is being taken is given up and leaves nothing behind.`,
+		Short: "run the service: scheduled snapshots, drills and metrics (systemd calls this)",
+		Long: `Takes a snapshot at every tick of snapshot.schedule, drills at every tick of verify.schedule, makes up once for ticks that
+were missed, and serves metrics. It ends on SIGTERM; a snapshot or drill under way is given up and leaves nothing behind.
+
+On a verifier host, whose configuration has verify and neither etcd nor seal, it reads the targets and drills, and that is all.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: a.level(slog.LevelInfo)}))
 			cfg, err := a.daemonConfig(cmd, log)
@@ -32,37 +38,90 @@ It ends on SIGTERM; a snapshot that is being taken is given up and leaves nothin
 }
 
 func (a *app) daemonConfig(cmd *cobra.Command, log *slog.Logger) (daemon.Config, error) {
-	n, err := a.loadNode(cmd.Context(), log)
+	n, err := a.loadHost(cmd.Context(), log)
 	if err != nil {
 		return daemon.Config{}, err
 	}
 	if idle := n.cfg.Inactive(); len(idle) > 0 {
 		log.Warn("this version does nothing yet with some configured sections", "sections", idle)
 	}
-	schedule, err := n.cfg.Snapshot.Ticks()
-	if err != nil {
-		return daemon.Config{}, usageError{err}
-	}
 	host, err := os.Hostname()
 	if err != nil {
 		log.Warn("the host name is not known: the jitter is that of every other such node", "error", err)
 	}
-	pruners, err := pruners(n)
-	if err != nil {
-		return daemon.Config{}, usageError{err}
-	}
 	v := currentVersion()
-	member := etcdConfig(n.cfg)
-	return daemon.Config{
-		StateDir: n.cfg.StateDir, Node: host, Schedule: schedule, Jitter: n.cfg.Snapshot.Jitter,
-		Backup:   daemon.TakeFrom(member, n.runner),
-		Queue:    n.runner.Queue(),
-		Readers:  daemon.ReadersOf(n.targets, n.trust),
-		Pruners:  pruners,
-		Revision: daemon.RevisionOf(member),
-		Listen:   n.cfg.Metrics.Listen, WebConfigFile: n.cfg.Metrics.WebConfigFile,
+	cfg := daemon.Config{
+		StateDir: n.cfg.StateDir, Node: host,
+		Readers: daemon.ReadersOf(n.targets, n.trust),
+		Listen:  n.cfg.Metrics.Listen, WebConfigFile: n.cfg.Metrics.WebConfigFile,
 		Metrics: metrics.New(metrics.Build{Version: v.Version, GoVersion: runtime.Version(), FIPSModule: v.FIPSModule}),
 		Log:     log,
+	}
+	if n.cfg.Verifier() {
+		log.Info("this is a verifier host: it takes no snapshots and deletes none")
+	} else if err := n.takesSnapshots(&cfg); err != nil {
+		return daemon.Config{}, err
+	}
+	cfg.Drills, err = n.drills(log)
+	return cfg, err
+}
+
+// takesSnapshots fills in what only a node with an etcd does.
+func (n *node) takesSnapshots(cfg *daemon.Config) error {
+	if err := n.loadMember(cfg.Log); err != nil {
+		return err
+	}
+	schedule, err := n.cfg.Snapshot.Ticks()
+	if err != nil {
+		return usageError{err}
+	}
+	pruners, err := pruners(n)
+	if err != nil {
+		return usageError{err}
+	}
+	member := etcdConfig(n.cfg)
+	cfg.Schedule, cfg.Jitter = schedule, n.cfg.Snapshot.Jitter
+	cfg.Backup, cfg.Queue = daemon.TakeFrom(member, n.runner), n.runner.Queue()
+	cfg.Pruners, cfg.Revision = pruners, daemon.RevisionOf(member)
+	cfg.Members = &members.Config{
+		Connect: n.connect, Answers: n.members, ScanBelow: n.cfg.Snapshot.HashMembersBelow, Log: cfg.Log,
+	}
+	return nil
+}
+
+// drills are nil where the configuration has no section verify.
+func (n *node) drills(log *slog.Logger) (*daemon.Drills, error) {
+	if n.cfg.Verify == (config.Verify{}) {
+		return nil, nil
+	}
+	ticks, err := n.cfg.DrillTicks()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	setup, err := n.drillSetup(log)
+	if err != nil {
+		return nil, err
+	}
+	// Made at the start to wipe what a killed drill left, and again for each run: a scratch disk that is not mounted now
+	// must not stop the snapshots, nor the drills of tomorrow.
+	if _, err := setup.runner(); err != nil {
+		log.Error("drills cannot be made now", "error", err)
+	}
+	if setup.keys.Identities != nil {
+		if _, err := setup.keys.Identities(); err != nil {
+			log.Error("the identity for drills cannot be used now", "error", err)
+		}
+	}
+	levels := map[string]proof.Level{config.FreshData: proof.LevelData, config.FreshDrill: proof.LevelDrill}
+	return &daemon.Drills{
+		Schedule: ticks, Fresh: levels[n.cfg.Verify.Fresh], CoverWithin: setup.coverWithin,
+		Run: func(ctx context.Context, req verify.Request) ([]*proof.Record, error) {
+			runner, err := setup.runner()
+			if err != nil {
+				return nil, err
+			}
+			return runner.Run(ctx, req)
+		},
 	}, nil
 }
 

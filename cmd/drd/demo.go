@@ -11,8 +11,8 @@ import (
 )
 
 const demoLong = `Starts an etcd in a directory of its own, fills it like a Kubernetes cluster, takes snapshots while it is being
-written, loses it, restores it, and shows that what came back is what was recorded. It takes some
-ten seconds and 200 MB of disk space, needs nothing but this program, and can be reached from this machine only.
+written, proves one of them by a drill, loses the cluster, restores it, and shows that what came back is what was recorded. It
+takes some ten seconds and 200 MB of disk space, needs nothing but this program, and can be reached from this machine only.
 
 Exit code 1 when a step fails or anything differs.`
 
@@ -24,7 +24,8 @@ func newDemo(a *app) *cobra.Command {
 		Long:    demoLong,
 		Example: "  drd demo\n  drd demo --keep --dir /var/tmp",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg.Inspector, cfg.Build, cfg.Log = selfInspector(), build(), a.logger()
+			cfg.Inspector, cfg.Survey, cfg.Etcd = selfInspector(), selfSurvey(), selfScratch()
+			cfg.Build, cfg.Log = build(), a.logger()
 			cfg.Out, cfg.Color = a.raw, wantsColor(a.raw)
 			// A reader that goes away (drd demo | head) must not kill the process before it has cleaned up: caught, the
 			// signal leaves an error of the write.

@@ -30,8 +30,8 @@ const (
 	exitDone        = 0
 	exitFailed      = 1
 	exitUsage       = 2 // wrong flags or configuration
-	exitUnhealthy   = 3 // status: something is wrong
-	exitNothing     = 4 // nothing to restore
+	exitUnhealthy   = 3 // status: something is wrong; verify: something is not proved
+	exitNothing     = 4 // nothing to restore, or to try
 	exitInterrupted = 130
 )
 
@@ -50,7 +50,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// The first signal asks drd to give up; a second one ends it, should it hang.
 	defer context.AfterFunc(ctx, stop)()
 	out := &checkedWriter{w: stdout}
-	a := &app{in: stdin, raw: out, out: printing{out}, terminal: stderr, err: printing{stderr}}
+	a := &app{in: stdin, raw: out, out: printing{out}, terminal: stderr, err: printing{stderr}, toTerminal: isTerminal(stdout)}
 	root := newRoot(a)
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -121,6 +121,7 @@ type app struct {
 	// documents and for what is coloured on purpose; terminal is standard error, for progress bars.
 	out, err      io.Writer
 	raw, terminal io.Writer
+	toTerminal    bool // standard output is one
 
 	configFile string
 	verbose    bool
@@ -165,7 +166,8 @@ func problems(err error) []error {
 const rootLong = `drd takes encrypted, signed snapshots of etcd, brings them to storage that nobody can
 rewrite, and brings the cluster back from there.
 
-Exit codes: 0 done, 1 failed, 2 wrong flags or configuration, 3 not healthy (status), 4 nothing to restore, 130 interrupted.`
+Exit codes: 0 done, 1 failed, 2 wrong flags or configuration, 3 not healthy (status)
+or not proved (verify), 4 nothing to restore, 130 interrupted.`
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
@@ -186,8 +188,8 @@ func newRoot(a *app) *cobra.Command {
 		return usageError{hint.New(err, "%s --help", cmd.CommandPath())}
 	})
 	root.AddCommand(
-		newDaemon(a), newSnapshot(a), newList(a), newStatus(a), newRestore(a), newPrune(a), newCheck(a), newKeygen(a),
-		newConfig(a), newDemo(a), newVersion(a), newInspect(a),
+		newDaemon(a), newSnapshot(a), newList(a), newStatus(a), newVerify(a), newRestore(a), newUnlock(a), newReport(a), newPrune(a), newCheck(a), newKeygen(a),
+		newConfig(a), newDemo(a), newVersion(a), newInspect(a), newSurvey(a), newScratchEtcd(a),
 	)
 	wrapArgs(root)
 	return root

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE PROGRAM ARG…   the program ends with that exit code, and says why when it is not 0
 //	snapshots DIR             DIR becomes a repository with two snapshots of cluster prod
+//	drilled DIR ID LEVEL OUTCOME AGO KEY
+//	                          DIR gets the record of a drill of that snapshot, so long ago, signed with that key
 //	empty DIR                 nothing is in the directory, hidden files included
 //	mode MODE FILE            the file has these permissions, in octal
 //	shape FILE OUT            the fields of a JSON document and their types go to OUT, a line each
@@ -47,7 +49,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:      *update, // the files that cmp compares with
 		Setup:              given.setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "snapshots": given.snapshots, "mode": mode, "shape": shape, "sub": substitute, "empty": emptyDir,
+			"exits": exits, "snapshots": given.snapshots, "mode": mode, "shape": shape, "sub": substitute, "empty": emptyDir, "drilled": drilled,
 		},
 	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"github.com/drd-project/drd/internal/backup"
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/etcd"
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/members"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
@@ -16,7 +19,8 @@ import (
 	"github.com/drd-project/drd/internal/targets"
 )
 
-// node is what the configuration of one node comes to: keys loaded, targets opened, nothing asked of the network yet.
+// node is what the configuration of one node comes to: keys loaded, targets opened, nothing asked of the network yet. Of a
+// verifier host there is only cfg, trust and targets, and perhaps a signer.
 type node struct {
 	cfg        *config.Config
 	signer     *seal.Signer
@@ -25,16 +29,41 @@ type node struct {
 	keys       *seal.KeyRing
 	targets    []replicate.Target
 	runner     *backup.Runner
+	members    *members.Log // what the live members said of themselves; nil on a verifier host
 }
 
-// loadNode reads the configuration and everything it names.
+// errVerifier is what commands say that need an etcd.
+var errVerifier = errors.New("this is a verifier host: its configuration names no etcd to take snapshots of")
+
+// loadNode reads the configuration of a node that takes snapshots, and everything it names.
 func (a *app) loadNode(ctx context.Context, log *slog.Logger) (*node, error) {
+	n, err := a.loadHost(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	if n.cfg.Verifier() {
+		return nil, usageError{hint.New(errVerifier, "drd verify, list, report and restore work here; run this on a node of the cluster")}
+	}
+	return n, n.loadMember(log)
+}
+
+// loadAny is loadNode for commands that also work on a verifier host.
+func (a *app) loadAny(ctx context.Context, log *slog.Logger) (*node, error) {
+	n, err := a.loadHost(ctx, log)
+	if err != nil || n.cfg.Verifier() {
+		return n, err
+	}
+	return n, n.loadMember(log)
+}
+
+// loadHost reads what every host has that drd runs on.
+func (a *app) loadHost(ctx context.Context, log *slog.Logger) (*node, error) {
 	cfg, err := config.Load(a.configFile)
 	if err != nil {
 		return nil, usageError{err}
 	}
 	n := &node{cfg: cfg}
-	if n.signer, err = seal.LoadSigner(cfg.Signing.KeyFile); err != nil {
+	if n.signer, err = configuredSigner(cfg); err != nil {
 		return nil, err
 	}
 	if n.trust, err = nodeTrust(cfg, n.signer); err != nil {
@@ -43,16 +72,33 @@ func (a *app) loadNode(ctx context.Context, log *slog.Logger) (*node, error) {
 	if n.targets, err = openTargets(ctx, cfg, log); err != nil {
 		return nil, err
 	}
-	if n.recipients, err = seal.ParseRecipients(cfg.Seal.Recipients, cfg.Seal.RecipientsFile); err != nil {
-		return nil, err
-	}
-	if n.keys, err = seal.OpenKeyRing(filepath.Join(cfg.RuntimeDir, "keys")); err != nil {
-		return nil, err
-	}
-	if n.runner, err = newRunner(n, log); err != nil {
-		return nil, err
-	}
 	return n, nil
+}
+
+// loadMember is the rest, which it takes to make backups of a member.
+func (n *node) loadMember(log *slog.Logger) (err error) {
+	if n.recipients, err = seal.ParseRecipients(n.cfg.Seal.Recipients, n.cfg.Seal.RecipientsFile); err != nil {
+		return err
+	}
+	if n.keys, err = seal.OpenKeyRing(keyDir(n.cfg)); err != nil {
+		return err
+	}
+	if n.members, err = members.OpenLog(n.cfg.StateDir); err != nil {
+		return err
+	}
+	n.runner, err = newRunner(n, log)
+	return err
+}
+
+// keyDir has the file keys of what this node uploaded since it booted.
+func keyDir(cfg *config.Config) string { return filepath.Join(cfg.RuntimeDir, "keys") }
+
+// configuredSigner is nil on a verifier host that has no signing key.
+func configuredSigner(cfg *config.Config) (*seal.Signer, error) {
+	if cfg.Signing.KeyFile == "" {
+		return nil, nil
+	}
+	return seal.LoadSigner(cfg.Signing.KeyFile)
 }
 
 func newRunner(n *node, log *slog.Logger) (*backup.Runner, error) {
@@ -60,7 +106,7 @@ func newRunner(n *node, log *slog.Logger) (*backup.Runner, error) {
 		Cluster: n.cfg.Cluster, StateDir: n.cfg.StateDir, Keys: n.keys, Signer: n.signer, Trust: n.trust,
 		Targets: n.targets, Recipients: n.recipients, Inspector: selfInspector(),
 		StallTimeout: n.cfg.Snapshot.StallTimeout, ScanBelow: n.cfg.Snapshot.HashMembersBelow,
-		SpoolMax: n.cfg.SpoolMaxBytes, Build: build(), Log: log,
+		SpoolMax: n.cfg.SpoolMaxBytes, Keep: n.cfg.SpoolKeep, Build: build(), Log: log,
 	})
 }
 

@@ -118,7 +118,7 @@ func (a *app) pruneAll(ctx context.Context, targets []prune.Target, trust *seal.
 	document := pruneOutput{DryRun: flags.dryRun, Targets: []prunedTarget{}}
 	var failed []error
 	for _, t := range targets {
-		plan, err := prune.Make(ctx, t, trust, policy, now)
+		plan, err := makePlan(ctx, t, trust, policy, now)
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -146,4 +146,12 @@ func (a *app) pruneAll(ctx context.Context, targets []prune.Target, trust *seal.
 		}
 	}
 	return errors.Join(failed...)
+}
+
+func makePlan(ctx context.Context, t prune.Target, trust *seal.Trust, policy retention.Policy, now time.Time) (*prune.Plan, error) {
+	policy, err := daemon.WithProof(ctx, t, trust, policy, now)
+	if err != nil {
+		return nil, err
+	}
+	return prune.Make(ctx, t, trust, policy, now)
 }

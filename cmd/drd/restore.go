@@ -27,6 +27,9 @@ cluster is restored by running this once on each member, with the same snapshot.
 
 The plan is shown first and confirmed. --dry-run stops there.
 
+Where the identity must not come near this machine, --header-out FILE writes the header of the object, drd unlock turns it into
+the key of that one object on the machine that holds the identity, and --file-key FILE restores with it.
+
 For a store that holds Kubernetes objects the revision is moved forward by 1000000000 and everything before it marked
 compacted, so that no client believes that time went backwards; --bump-revision 0 keeps it exact.`
 
@@ -43,6 +46,7 @@ type restoreFlags struct {
 	bump       string
 	identities []string
 	fileKey    string
+	headerOut  string
 	peerURLs   string
 	dryRun     bool
 	yes        bool
@@ -61,7 +65,8 @@ func newRestore(a *app) *cobra.Command {
 	fl.BoolVar(&f.latest, "latest", false, "restore the newest snapshot (the default)")
 	fl.StringVar(&f.request.ID, "id", "", "restore this snapshot: its `ID` or the beginning of it")
 	fl.StringArrayVar(&f.identities, "identity", nil, "`file` with the identity that opens the snapshot: age or SSH, also passphrase-protected (repeatable)")
-	fl.StringVar(&f.fileKey, "file-key", "", "`file` with the key of this one object, in place of an identity")
+	fl.StringVar(&f.fileKey, "file-key", "", "`file` with the key of this one object, as drd unlock writes it, in place of an identity")
+	fl.StringVar(&f.headerOut, "header-out", "", "write the header of the object to this `file`, for drd unlock, and stop")
 	fl.BoolVar(&f.request.InsecureSkipSignature, "insecure-skip-signature", false, "restore although nobody trusted vouches for the snapshot")
 	fl.StringVar(&f.request.Output, "output", "", "write a standard etcd snapshot `file`")
 	fl.StringVar(&f.request.DataDir, "data-dir", "", "make an etcd data `directory`")
@@ -92,6 +97,9 @@ func (a *app) restore(cmd *cobra.Command, f *restoreFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.headerOut != "" {
+		return a.writeHeader(ctx, plan, f.headerOut)
+	}
 	if f.dryRun {
 		if f.json {
 			return a.writeJSON(plan)
@@ -100,6 +108,9 @@ func (a *app) restore(cmd *cobra.Command, f *restoreFlags) error {
 	}
 	ids, err := f.keys(ctx, a)
 	if err != nil {
+		return err
+	}
+	if err := restore.CanOpen(ctx, plan, ids); err != nil {
 		return err
 	}
 	if err := a.confirm(ctx, plan, f); err != nil {
@@ -128,6 +139,9 @@ func (f *restoreFlags) complete() error {
 	if f.peerURLs != "" {
 		f.request.PeerURLs = strings.Split(f.peerURLs, ",")
 	}
+	if f.headerOut != "" && f.request.Output == "" && f.request.DataDir == "" {
+		f.request.Output = f.headerOut // a plan has a destination
+	}
 	if err := f.contradiction(); err != nil {
 		return usageError{err}
 	}
@@ -145,7 +159,7 @@ func (f *restoreFlags) contradiction() error {
 		return hint.New(errors.New("give one destination"), "--output FILE for a snapshot file, or --data-dir DIR for a data directory")
 	case f.request.Output != "" && (f.request.Name+f.request.InitialCluster+f.request.InitialClusterToken+f.peerURLs != ""):
 		return hint.New(errors.New("a snapshot file has no member"), "--name and the --initial flags go with --data-dir")
-	case !f.dryRun && len(f.identities) == 0 && f.fileKey == "":
+	case !f.dryRun && f.headerOut == "" && len(f.identities) == 0 && f.fileKey == "":
 		return hint.New(errors.New("no key to open the snapshot with"), "--identity FILE names the identity that it was sealed for")
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/drd-project/drd/internal/daemon"
+	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/status"
 )
 
@@ -22,22 +23,20 @@ func newStatus(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "can this cluster be restored, to when, and what is wrong",
-		Long: `One screen: the verdict first, then each target with its newest restorable instant and what waits for it on this host.
+		Long: `One screen: the verdict first, then each target with its newest restorable instant, when a drill last restored a snapshot
+of it, and what waits for it on this host.
 All of it is read from the targets and the spool now, and neither etcd nor the daemon is asked, so it is true when they are
 dead. Exit code 3 when anything is wrong.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			n, err := a.loadNode(cmd.Context(), slog.New(slog.DiscardHandler))
+			n, err := a.loadAny(cmd.Context(), slog.New(slog.DiscardHandler))
 			if err != nil {
 				return err
 			}
-			ticks, err := n.cfg.Snapshot.Ticks()
+			cfg, err := statusConfig(n, time.Now())
 			if err != nil {
 				return usageError{err}
 			}
-			r := status.Look(cmd.Context(), status.Config{
-				Cluster: n.cfg.Cluster, Targets: n.targets, Trust: n.trust, Queue: n.runner.Queue(),
-				Period: daemon.LongestGap(ticks, time.Now()),
-			}, time.Now())
+			r := status.Look(cmd.Context(), cfg, time.Now())
 			if asJSON {
 				err = a.writeJSON(r)
 			} else {
@@ -53,6 +52,27 @@ dead. Exit code 3 when anything is wrong.`,
 	return c
 }
 
+// statusConfig is what to look at on this node. A host that only verifies has no queue and no schedule of snapshots.
+func statusConfig(n *node, now time.Time) (status.Config, error) {
+	cfg := status.Config{Cluster: n.cfg.Cluster, Targets: n.targets, Trust: n.trust}
+	drills, err := n.cfg.DrillTicks()
+	if err != nil {
+		return cfg, err
+	}
+	if drills != nil {
+		cfg.VerifyPeriod = daemon.LongestGap(drills, now)
+	}
+	if n.cfg.Verifier() {
+		return cfg, nil
+	}
+	ticks, err := n.cfg.Snapshot.Ticks()
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Queue, cfg.Period = n.runner.Queue(), daemon.LongestGap(ticks, now)
+	return cfg, nil
+}
+
 func writeStatus(w io.Writer, r *status.Report) error {
 	fmt.Fprintf(w, "%s: %s\n", r.Cluster, verdict(r))
 	for _, p := range r.Problems {
@@ -63,14 +83,14 @@ func writeStatus(w io.Writer, r *status.Report) error {
 	}
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "TARGET\tRECOVERY POINT\tAGE\tSNAPSHOTS\tUNUSABLE\tWAITING\tSINCE\tLOST\tLOCATION")
+	fmt.Fprintln(t, "TARGET\tRECOVERY POINT\tAGE\tPROVED\tSNAPSHOTS\tUNUSABLE\tFAILED\tWAITING\tSINCE\tLOST\tLOCATION")
 	for _, x := range r.Targets {
-		have, other := "-", "-" // not known
+		have, other, failed := "-", "-", "-" // not known
 		if x.Readable {
-			have, other = fmt.Sprint(x.Restorable), fmt.Sprint(x.Other)
+			have, other, failed = fmt.Sprint(x.Restorable), fmt.Sprint(x.Other), fmt.Sprint(x.Failed)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\n", printable(x.Name), instant(x.RecoveryPoint), since(r.Time, x.RecoveryPoint),
-			have, other, x.Waiting, instant(x.WaitingSince), x.Lost, printable(x.Location))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\n", printable(x.Name), instant(x.RecoveryPoint), since(r.Time, x.RecoveryPoint),
+			since(r.Time, x.Proved), have, other, failed, x.Waiting, instant(x.WaitingSince), x.Lost, printable(x.Location))
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("write the status: %w", err)
@@ -82,11 +102,28 @@ func verdict(r *status.Report) string {
 	if r.RecoveryPoint == nil {
 		return "NOT RECOVERABLE: no target that could be read holds a snapshot to restore"
 	}
-	text := fmt.Sprintf("recoverable to %s (%s ago), unproven: no restore of it was tried", instant(r.RecoveryPoint), since(r.Time, r.RecoveryPoint))
+	text := fmt.Sprintf("recoverable to %s (%s ago), %s", instant(r.RecoveryPoint), since(r.Time, r.RecoveryPoint), proved(r))
 	if !r.Healthy {
 		text += ", and something is wrong"
 	}
 	return text
+}
+
+// proved says what is known of the newest snapshot, and where that is not all, when a restore last worked.
+func proved(r *status.Report) string {
+	at := "never"
+	if r.Proved != nil {
+		at = longAgo(r.Time, *r.Proved)
+	}
+	switch r.Proof {
+	case proof.StateProved:
+		return "proved: a drill restored it " + longAgo(r.Time, *r.ProofAt)
+	case proof.StateDataProved:
+		return "its data proved " + longAgo(r.Time, *r.ProofAt) + "; last drill passed: " + at
+	case proof.StateFailed:
+		return "but its drill FAILED " + longAgo(r.Time, *r.ProofAt) + "; last drill passed: " + at
+	}
+	return "unproven: no restore of it was tried; last drill passed: " + at
 }
 
 func instant(t *time.Time) string {

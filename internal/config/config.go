@@ -13,32 +13,38 @@
 //	range     "min..max", both ends included, in the unit of the field
 //	oneof     the words allowed, separated by |
 //	unit      "days" (a duration that may use d) or "size" (bytes, or a number with KiB, MB, …)
-//	path      "dir", "file" (public) or "secret" (nobody but its owner may read it)
+//	path      "dir", "file" (public), "secret" (nobody but its owner may read it) or "program"
 //	default   what docs/configuration.md says of a default that is no constant
 //	mask      "url": user names, passwords and queries are hidden when shown
+//	only      "node": a verifier host, which takes no snapshots, has no use for it (see Config.Verifier)
 package config
 
-import "time"
+import (
+	"path/filepath"
+	"time"
+)
 
 // Config is one node's configuration with all defaults filled in. A *Config that came out of Load
 // or Parse is valid.
 type Config struct {
 	Cluster  string `yaml:"cluster" default:"required"` // names the cluster in the repository and in metrics
-	Etcd     Etcd   `yaml:"etcd"`
+	Etcd     Etcd   `yaml:"etcd" only:"node"`
 	StateDir string `yaml:"state_dir" path:"dir"` // spool and working files; survives reboots
 	// SpoolMaxBytes bounds what waits below StateDir for targets that cannot be reached. There is no "unlimited": etcd may
 	// share the disk.
-	SpoolMaxBytes int64     `yaml:"spool_max_bytes" unit:"size" range:"64MiB..16TiB"`
-	RuntimeDir    string    `yaml:"runtime_dir" path:"dir"` // sockets and file keys; should be a tmpfs, gone at reboot
-	Snapshot      Snapshot  `yaml:"snapshot"`
-	Archive       Archive   `yaml:"archive"`
-	Seal          Seal      `yaml:"seal"`
-	Signing       Signing   `yaml:"signing"`
-	Trust         Trust     `yaml:"trust"`
-	Targets       []Target  `yaml:"targets" default:"required"`
-	Retention     Retention `yaml:"retention"`
-	Verify        Verify    `yaml:"verify"`
-	Metrics       Metrics   `yaml:"metrics"`
+	SpoolMaxBytes int64 `yaml:"spool_max_bytes" unit:"size" range:"64MiB..16TiB" only:"node"`
+	// SpoolKeep is how many of the newest snapshots stay sealed below StateDir after every target has them.
+	SpoolKeep  int       `yaml:"spool_keep" range:"0..100" only:"node"`
+	RuntimeDir string    `yaml:"runtime_dir" path:"dir"` // sockets and file keys; should be a tmpfs, gone at reboot
+	Snapshot   Snapshot  `yaml:"snapshot"`
+	Archive    Archive   `yaml:"archive" only:"node"`
+	Seal       Seal      `yaml:"seal" only:"node"`
+	Signing    Signing   `yaml:"signing"`
+	Trust      Trust     `yaml:"trust"`
+	Targets    []Target  `yaml:"targets" default:"required"`
+	Retention  Retention `yaml:"retention" only:"node"`
+	Verify     Verify    `yaml:"verify"`
+	Metrics    Metrics   `yaml:"metrics"`
 
 	source source // where each value was written, for the errors of CheckFiles
 }
@@ -56,12 +62,12 @@ type Etcd struct {
 
 // Snapshot says when snapshots are taken and how the stream from etcd is guarded.
 type Snapshot struct {
-	Schedule         string        `yaml:"schedule"` // see ParseSchedule
-	Timezone         string        `yaml:"timezone"` // IANA name; verify.schedule is read in it too
-	Stagger          time.Duration `yaml:"stagger" range:"0s..1h"`
-	Jitter           time.Duration `yaml:"jitter" range:"0s..1h"`
-	StallTimeout     time.Duration `yaml:"stall_timeout" range:"5s..1h"`
-	HashMembersBelow int64         `yaml:"hash_members_below" unit:"size" range:"0..8GiB"` // bytes; 0 is never
+	Schedule         string        `yaml:"schedule" only:"node"` // see ParseSchedule
+	Timezone         string        `yaml:"timezone"`             // IANA name; verify.schedule is read in it too
+	Stagger          time.Duration `yaml:"stagger" range:"0s..1h" only:"node"`
+	Jitter           time.Duration `yaml:"jitter" range:"0s..1h" only:"node"`
+	StallTimeout     time.Duration `yaml:"stall_timeout" range:"5s..1h" only:"node"`
+	HashMembersBelow int64         `yaml:"hash_members_below" unit:"size" range:"0..8GiB" only:"node"` // bytes; 0 is never
 }
 
 // Archive says whether and how the revision log is followed between snapshots.
@@ -77,13 +83,13 @@ type Seal struct {
 	RecipientsFile string   `yaml:"recipients_file" path:"file" default:"one of the two"`
 }
 
-// Signing names the key that signs this node's manifests.
+// Signing names the key that signs this node's manifests and drill records. A verifier host without one writes no records.
 type Signing struct {
 	KeyFile string `yaml:"key_file" path:"secret" default:"required"`
 }
 
-// Trust names the allowed signers file that list and restore check manifests against on this
-// node. Empty: the node trusts its own signing key only.
+// Trust names the allowed signers file that list, verify and restore check manifests against on this
+// node. Empty: the node trusts its own signing key only. A verifier host must have one.
 type Trust struct {
 	File string `yaml:"file" path:"file" default:"own key only"`
 }
@@ -162,10 +168,24 @@ type Retention struct {
 	MinCopies  int           `yaml:"min_copies" range:"1..100000"`
 }
 
-// Verify says when restore drills run and with which identity. The zero value runs none.
+// What becomes of a snapshot that has just arrived in a target.
+const (
+	FreshData  = "data"  // it is read back, opened and checked
+	FreshDrill = "drill" // a whole drill is made of it
+	FreshNone  = "none"
+)
+
+// Verify says when restore drills run, with which identity, and with what. The zero value runs none.
 type Verify struct {
 	Schedule     string `yaml:"schedule" default:"none"` // in snapshot.timezone; see ParseSchedule
 	IdentityFile string `yaml:"identity_file" path:"secret"`
+	// EtcdBinary is started on the restored data in place of the server inside drd.
+	EtcdBinary string `yaml:"etcd_binary" path:"program" default:"embedded server"`
+	ScratchDir string `yaml:"scratch_dir" path:"dir" default:"scratch in state_dir"` // plaintext lies there during a drill
+	// CoverWithin is the time in which each retained snapshot is to be drilled.
+	CoverWithin time.Duration `yaml:"cover_within" unit:"days" range:"1d..3650d"`
+	Fresh       string        `yaml:"fresh" oneof:"data|drill|none"`
+	MemoryLimit int64         `yaml:"memory_limit" unit:"size" range:"0..1TiB"` // bytes, of the restored etcd; 0: automatic
 }
 
 // Metrics says where the HTTP endpoint listens. An address other than loopback needs a web
@@ -182,6 +202,7 @@ func defaults() *Config {
 	return &Config{
 		StateDir:      "/var/lib/drd",
 		RuntimeDir:    "/run/drd",
+		SpoolKeep:     1,        // the newest one is at hand without a network
 		SpoolMaxBytes: 10 << 30, // one snapshot of the largest database that etcd recommends, or many of a usual one
 		Etcd:          Etcd{DialTimeout: 5 * time.Second},
 		Snapshot: Snapshot{
@@ -204,15 +225,28 @@ func defaultS3() S3 {
 
 func defaultRetention() Retention { return Retention{MinCopies: 3} }
 
+func defaultVerify() Verify {
+	return Verify{CoverWithin: 30 * day, Fresh: FreshData} // a daily run that takes one older snapshot covers 30 of them
+}
+
+// Verifier says that this is the configuration of a verifier host: targets to read, snapshots to drill, and no etcd to
+// take snapshots of. It has no sections etcd and seal.
+func (c *Config) Verifier() bool { return len(c.Etcd.Endpoints) == 0 }
+
+// Scratch is the directory for the plaintext of drills.
+func (c *Config) Scratch() string {
+	if c.Verify.ScratchDir != "" {
+		return c.Verify.ScratchDir
+	}
+	return filepath.Join(c.StateDir, "scratch")
+}
+
 // Inactive names the configured sections that this version parses but does not run yet, in the
 // order of the file format. Commands print them so that nobody believes they are at work.
 func (c *Config) Inactive() []string {
 	var sections []string
 	if c.Archive.Enabled {
 		sections = append(sections, "archive")
-	}
-	if c.Verify != (Verify{}) {
-		sections = append(sections, "verify")
 	}
 	return sections
 }

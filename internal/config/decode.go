@@ -144,6 +144,8 @@ func fillDefaults(v reflect.Value) {
 		*into = defaultS3()
 	case *Retention:
 		*into = defaultRetention()
+	case *Verify:
+		*into = defaultVerify()
 	}
 }
 

@@ -71,7 +71,7 @@ func TestManualConfigurations(t *testing.T) {
 		t.Fatal("the manual shows no configuration")
 	}
 	for _, block := range blocks {
-		if _, err := parse("manual.yaml", []byte(block[1]), fixedEnv); err == nil {
+		if c, err := parse("manual.yaml", []byte(block[1]), fixedEnv); err == nil && !c.Verifier() {
 			t.Errorf("has a recipient that works:\n%s", block[1])
 		}
 		filled := strings.ReplaceAll(block[1], placeholder, testRecipient)
@@ -109,6 +109,8 @@ func (k documentedKey) typeName() string {
 		return "file"
 	case pathSecret:
 		return "secret file"
+	case pathProgram:
+		return "program"
 	}
 	switch k.Type {
 	case reflect.TypeFor[time.Duration]():
@@ -131,7 +133,7 @@ func (k documentedKey) defaultText() string {
 	}
 	switch v := k.value.Interface().(type) {
 	case time.Duration:
-		return code(formatDuration(v, false))
+		return code(formatDuration(v, k.Tag.Get("unit") == "days"))
 	case int64:
 		return code(formatSize(v))
 	case int:

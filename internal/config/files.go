@@ -14,9 +14,10 @@ import (
 
 // Values of the path tag.
 const (
-	pathDir    = "dir"
-	pathFile   = "file"
-	pathSecret = "secret"
+	pathDir     = "dir"
+	pathFile    = "file"
+	pathSecret  = "secret"
+	pathProgram = "program"
 )
 
 // CheckFiles checks that each file the configuration names exists and that no other user can read
@@ -26,7 +27,7 @@ func (c *Config) CheckFiles() error {
 	p := &problems{source: c.source}
 	walk(reflect.ValueOf(c).Elem(), "", func(f field, at string) {
 		kind := f.Tag.Get("path")
-		if name := f.value.String(); name != "" && (kind == pathFile || kind == pathSecret) {
+		if name := f.value.String(); name != "" && (kind == pathFile || kind == pathSecret || kind == pathProgram) {
 			p.checkFile(at, name, kind)
 		}
 	})
@@ -61,6 +62,8 @@ func modeProblem(info fs.FileInfo, name, kind string) (problem, advice string) {
 		return "is not a regular file", ""
 	case kind == pathSecret && mode.Perm()&0o077 != 0:
 		return fmt.Sprintf("is open to other users (mode %o)", mode.Perm()), "run `chmod 600 " + shellQuote(name) + "`"
+	case kind == pathProgram && mode.Perm()&0o111 == 0:
+		return fmt.Sprintf("is not executable (mode %o)", mode.Perm()), ""
 	case mode.Perm()&0o022 != 0:
 		return fmt.Sprintf("can be changed by other users (mode %o)", mode.Perm()), "run `chmod go-w " + shellQuote(name) + "`"
 	}

@@ -105,6 +105,28 @@ func TestLoadChecksFiles(t *testing.T) {
 	}
 }
 
+// TestLoadChecksPrograms: what drd starts must be a program that nobody else can replace.
+func TestLoadChecksPrograms(t *testing.T) {
+	for mode, want := range map[os.FileMode]string{
+		0o755: "",
+		0o644: "DIR/config.yaml:11:24: verify.etcd_binary: DIR/etcd is not executable (mode 644)\n",
+		0o775: "DIR/config.yaml:11:24: verify.etcd_binary: DIR/etcd can be changed by other users (mode 775)\n  hint: run `chmod go-w DIR/etcd`\n",
+	} {
+		s := newSite(t)
+		text := readTestdata(t, s.config)
+		s.write(t, "etcd", "program", mode)
+		s.write(t, "config.yaml", text+"verify: {etcd_binary:  "+filepath.Join(s.dir, "etcd")+"}\n", 0o600)
+		_, err := Load(s.config)
+		got := ""
+		if err != nil {
+			got = strings.ReplaceAll(told(err), s.dir, "DIR")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("mode %o:\n%s", mode, diff)
+		}
+	}
+}
+
 func TestLoadChecksTheConfigItself(t *testing.T) {
 	for _, tc := range []struct {
 		name string

@@ -51,7 +51,7 @@ func TestParseEverything(t *testing.T) {
 			CAFile:    "/etc/etcd/ca.crt", CertFile: "/etc/etcd/drd.crt", KeyFile: "/etc/etcd/drd.key",
 			Username: "backup", PasswordFile: "/etc/drd/etcd.password", DialTimeout: 3 * time.Second,
 		},
-		StateDir: "/srv/drd", SpoolMaxBytes: 20 << 30, RuntimeDir: "/run/drd-prod",
+		StateDir: "/srv/drd", SpoolMaxBytes: 20 << 30, SpoolKeep: 2, RuntimeDir: "/run/drd-prod",
 		Snapshot: Snapshot{
 			Schedule: "30 */4 * * *", Timezone: "Europe/Berlin",
 			Stagger: 90 * time.Second, Jitter: 10 * time.Second, StallTimeout: 2 * time.Minute,
@@ -77,8 +77,11 @@ func TestParseEverything(t *testing.T) {
 			{Name: "nas", ReadBack: ReadBackFull, Dir: "/mnt/nas/a$b"},
 		},
 		Retention: Retention{KeepWithin: 48 * time.Hour, Last: 8, Hourly: 24, Daily: 7, Weekly: 5, Monthly: 12, Yearly: 3, MinCopies: 2},
-		Verify:    Verify{Schedule: "@daily", IdentityFile: "/etc/drd/drill.key"},
-		Metrics:   Metrics{Listen: "0.0.0.0:9877", WebConfigFile: "/etc/drd/web.yaml"},
+		Verify: Verify{
+			Schedule: "@daily", IdentityFile: "/etc/drd/drill.key", EtcdBinary: "/usr/local/bin/etcd", ScratchDir: "/srv/scratch",
+			CoverWithin: 14 * day, Fresh: FreshDrill, MemoryLimit: 3 << 30,
+		},
+		Metrics: Metrics{Listen: "0.0.0.0:9877", WebConfigFile: "/etc/drd/web.yaml"},
 	}
 	got := mustParse(t, readTestdata(t, "testdata/full.yaml"))
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {
@@ -121,6 +124,58 @@ func TestParseDefaults(t *testing.T) {
 	}
 }
 
+// verifier is the least that the file of a verifier host can say.
+const verifier = `cluster: prod
+trust: {file: /etc/drd/allowed_signers}
+targets: [{name: nas, dir: /mnt/nas}]
+verify: {identity_file: /etc/drd/drill.key}
+`
+
+func TestVerifier(t *testing.T) {
+	for _, more := range []string{
+		"", "signing: {key_file: /etc/drd/signing.key}", "snapshot: {timezone: Europe/Berlin}", "state_dir: /srv/drd", "metrics: {listen: '127.0.0.1:1'}",
+	} {
+		c := mustParse(t, verifier+more)
+		if !c.Verifier() || c.Verify != (Verify{IdentityFile: "/etc/drd/drill.key", CoverWithin: 30 * day, Fresh: FreshData}) {
+			t.Errorf("with %q: verifier %t, %+v", more, c.Verifier(), c.Verify)
+		}
+		again := mustParse(t, string(c.Redacted()))
+		if diff := cmp.Diff(c, again, cmpopts.IgnoreUnexported(Config{})); diff != "" {
+			t.Errorf("with %q: shown as\n%s\n%s", more, c.Redacted(), diff)
+		}
+	}
+	if mustParse(t, smallest+"verify: {schedule: '@daily'}").Verifier() {
+		t.Error("a node that takes snapshots is said to be a verifier host")
+	}
+}
+
+func TestScratch(t *testing.T) {
+	for more, want := range map[string]string{
+		"":                    "/var/lib/drd/scratch",
+		"state_dir: /srv/drd": "/srv/drd/scratch",
+		"verify: {scratch_dir: /mnt/fast/drills}": "/mnt/fast/drills",
+	} {
+		if got := mustParse(t, smallest+more).Scratch(); got != want {
+			t.Errorf("%q: %s, want %s", more, got, want)
+		}
+	}
+}
+
+func TestDrillTicks(t *testing.T) {
+	if ticks, err := mustParse(t, smallest).DrillTicks(); ticks != nil || err != nil {
+		t.Errorf("ticks without a schedule: %v, %v", ticks, err)
+	}
+	c := mustParse(t, smallest+"snapshot: {timezone: Europe/Berlin}\nverify: {schedule: '30 3 * * *'}")
+	ticks, err := c.DrillTicks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ticks.Next(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)).UTC()
+	if want := time.Date(2026, 11, 22, 2, 30, 0, 0, time.UTC); !got.Equal(want) {
+		t.Errorf("the first tick is %s, want %s", got, want)
+	}
+}
+
 func TestParseAccepts(t *testing.T) {
 	for _, tc := range []struct{ name, more string }{
 		{"recipients file alone", "seal: {recipients_file: /etc/drd/recipients}"},
@@ -134,6 +189,7 @@ func TestParseAccepts(t *testing.T) {
 		{"two prefixes of one bucket", "targets: [{name: a, s3: {bucket: bkt, region: r, prefix: x}}, {name: b, s3: {bucket: bkt, region: r, prefix: y}}]"},
 		{"plain http to etcd", "etcd: {endpoints: ['http://127.0.0.1:2379', 'http://127.0.0.1:2479']}"},
 		{"windows line ends", "metrics: {listen: '127.0.0.1:1'}\r\n# end\r\n"},
+		{"nothing fresh", "verify: {fresh: none}"},
 		{"archive and verify", "archive: {enabled: true}\nverify: {schedule: '@weekly'}"},
 		{"json", `retention: {"keep_within": "36h", "last": 3}`},
 	} {
@@ -201,8 +257,7 @@ func TestInactive(t *testing.T) {
 		{"archive: {enabled: false}", nil},
 		{"archive: {enabled: true}", []string{"archive"}},
 		{"retention: {last: 3}", nil},
-		{"verify: {identity_file: /etc/drd/drill.key}", []string{"verify"}},
-		{"verify: {schedule: '@daily'}\narchive: {enabled: true}\nretention: {daily: 1}", []string{"archive", "verify"}},
+		{"verify: {schedule: '@daily'}\narchive: {enabled: true}\nretention: {daily: 1}", []string{"archive"}},
 	} {
 		if diff := cmp.Diff(tc.want, mustParse(t, smallest+tc.more).Inactive()); diff != "" {
 			t.Errorf("%s:\n%s", tc.more, diff)

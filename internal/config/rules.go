@@ -17,11 +17,15 @@ type rules struct{ *problems }
 
 func (r rules) check(c *Config) {
 	r.name("cluster", c.Cluster)
-	r.etcd(c.Etcd)
 	r.directories(c)
 	r.schedules(c)
-	r.seal(c.Seal)
-	r.require("signing.key_file", c.Signing.KeyFile, "write one with `drd keygen`")
+	if r.written("verify") && !r.written("etcd") && !r.written("seal") {
+		r.verifier(c)
+	} else {
+		r.etcd(c.Etcd)
+		r.seal(c.Seal)
+		r.require("signing.key_file", c.Signing.KeyFile, "write one with `drd keygen`")
+	}
 	r.targets(c.Targets)
 	r.retention(c.Retention)
 	r.metrics(c.Metrics)

@@ -65,6 +65,18 @@ func (s Snapshot) Ticks() (cron.Schedule, error) {
 	return ParseSchedule(s.Schedule, loc)
 }
 
+// DrillTicks returns the schedule of drills, or nil where there is none. It fails as Snapshot.Ticks does.
+func (c *Config) DrillTicks() (cron.Schedule, error) {
+	if c.Verify.Schedule == "" {
+		return nil, nil
+	}
+	loc, err := loadZone(c.Snapshot.Timezone)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSchedule(c.Verify.Schedule, loc)
+}
+
 // loadZone is time.LoadLocation without its special names: "Local" would make nodes with different
 // settings disagree on the tick.
 func loadZone(name string) (*time.Location, error) {

@@ -12,10 +12,10 @@ import (
 )
 
 // Redacted returns the effective configuration as YAML, defaults filled in, that Parse reads back
-// to the same Config. User names, passwords and queries inside URLs are masked; paths of secret
+// to the same Config. Of a verifier host's it leaves out what has no effect there. User names, passwords and queries inside URLs are masked; paths of secret
 // files are no secrets. Keys without a value are left out.
 func (c *Config) Redacted() []byte {
-	data, err := yaml.Dump(shownSection(reflect.ValueOf(c).Elem()))
+	data, err := yaml.Dump(shownSection(reflect.ValueOf(c).Elem(), c.Verifier()))
 	if err != nil { // cannot be: the tree holds only maps, lists and plain values
 		return fmt.Appendf(nil, "# cannot show the configuration: %s\n", err)
 	}
@@ -23,10 +23,13 @@ func (c *Config) Redacted() []byte {
 }
 
 // shownSection returns the struct v as a YAML mapping, in the order of the file format.
-func shownSection(v reflect.Value) *yaml.Node {
+func shownSection(v reflect.Value, verifier bool) *yaml.Node {
 	section := &yaml.Node{Kind: yaml.MappingNode}
 	for _, f := range fields(v) {
-		if value := f.shown(); value != nil {
+		if verifier && f.onlyNode() {
+			continue
+		}
+		if value := f.shown(verifier); value != nil {
 			section.Content = append(section.Content, scalarNode(tagText, f.key()), value)
 		}
 	}
@@ -34,7 +37,7 @@ func shownSection(v reflect.Value) *yaml.Node {
 }
 
 // shown returns nil for what has no value: an empty text or list, a section not written.
-func (f field) shown() *yaml.Node {
+func (f field) shown(verifier bool) *yaml.Node {
 	switch f.value.Kind() {
 	case reflect.String, reflect.Slice, reflect.Struct, reflect.Pointer:
 		if f.value.IsZero() {
@@ -53,21 +56,21 @@ func (f field) shown() *yaml.Node {
 	case int:
 		return scalarNode(tagWhole, strconv.Itoa(v))
 	}
-	return f.shownNested()
+	return f.shownNested(verifier)
 }
 
-func (f field) shownNested() *yaml.Node {
+func (f field) shownNested(verifier bool) *yaml.Node {
 	switch f.value.Kind() {
 	case reflect.Pointer:
-		return shownSection(f.value.Elem())
+		return shownSection(f.value.Elem(), verifier)
 	case reflect.Slice:
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		for i := range f.value.Len() {
-			list.Content = append(list.Content, field{f.StructField, f.value.Index(i)}.shown())
+			list.Content = append(list.Content, field{f.StructField, f.value.Index(i)}.shown(verifier))
 		}
 		return list
 	}
-	return shownSection(f.value)
+	return shownSection(f.value, verifier)
 }
 
 func scalarNode(tag, value string) *yaml.Node {

@@ -57,7 +57,7 @@ func (f *freshness) publish() {
 	}
 	f.metrics.SetNewest(s)
 	if e := latest(&compared, f.now()); e != nil {
-		f.metrics.SetDiverged(differing(e.Manifest))
+		f.diverged.recorded(differing(e.Manifest))
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package daemon is the service: it takes a snapshot at every tick of the schedule, and tells Prometheus and systemd
-// how the cluster's backups stand.
+// Package daemon is the service: it takes a snapshot at every tick of the schedule, restores snapshots for practice on a
+// schedule of their own, and tells Prometheus and systemd how the cluster's backups stand.
 //
 // Ticks come in, backups go out. A tick is answered when its snapshot is in the spool; the queue, whose workers run
 // here too, brings it to the targets however long that takes. A tick that was missed, because the host slept, the clock jumped or nobody ran, is
@@ -7,6 +7,8 @@
 // that breaks outside (etcd, a target, the disk, the clock) ends the daemon or a later tick: when in
 // doubt it takes one snapshot too many. What it reports is read from the targets, so every node tells the state
 // of the cluster and not of its own last action.
+//
+// On a verifier host it takes no snapshots: it only reads the targets, drills, and tells.
 package daemon
 
 import (
@@ -18,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/drd-project/drd/internal/backup"
+	"github.com/drd-project/drd/internal/members"
 	"github.com/drd-project/drd/internal/metrics"
 	"github.com/drd-project/drd/internal/replicate"
 )
@@ -29,13 +32,14 @@ type Config struct {
 	// Node is what the jitter of this node is derived from, such as the host name; empty: nodes do not differ.
 	Node string
 
-	// Schedule are the ticks, by config.ParseSchedule. Where daylight saving time changes, they follow the rules of
-	// onWallClock.
+	// Schedule are the ticks of snapshots, by config.ParseSchedule; nil together with Backup. Where daylight saving time
+	// changes, they follow the rules of onWallClock.
 	Schedule cron.Schedule
 	// Jitter bounds the delay added to each tick; 0: none. No delay is longer than half the time to the next tick.
 	Jitter time.Duration
 	// Backup takes one snapshot that answers slot, into the spool. With an error and a Result, something was left behind.
-	// It returns soon after ctx ends and then leaves nothing half done. TakeFrom returns one.
+	// It returns soon after ctx ends and then leaves nothing half done. TakeFrom returns one. nil: none are taken, this is a
+	// verifier host.
 	Backup func(ctx context.Context, slot *time.Time) (*backup.Result, error)
 
 	// Queue brings what Backup takes to the targets; nil: nothing does.
@@ -46,8 +50,13 @@ type Config struct {
 	// Pruners apply retention to each target, after new snapshots and at most hourly; PrunersOf returns them. nil:
 	// nothing is ever deleted.
 	Pruners []Pruner
+	// Drills are the restores for practice; nil: none are made.
+	Drills *Drills
 	// Revision asks the protected member for its revision, RevisionOf returns one; nil: it is not asked.
 	Revision func(ctx context.Context) (int64, error)
+
+	// Members is how the members of the cluster are compared with each other; nil: they are not asked. Its On is set here.
+	Members *members.Config
 
 	// Listen is the host:port of the HTTP server; port 0 is any free one, and the log names it.
 	Listen string
@@ -79,22 +88,36 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	look := newFreshness(cfg)
+	look := newFreshness(cfg, tell)
+	watch, err := watchMembers(cfg, look.diverged)
+	if err != nil {
+		return err
+	}
 	prunes := newPruning(cfg)
-	if cfg.Queue == nil { // else a prune follows when a target has received something
+	drills := newDrilling(cfg, state.drills(), tell, look.drilled)
+	if cfg.Queue == nil && cfg.Backup != nil { // else a prune follows when a target has received something
 		cfg.Backup = prunes.after(cfg.Backup)
 	}
-	ticks := newScheduler(cfg, state, tell, look.again)
+	if cfg.Backup == nil { // others take the snapshots: a look finds out that one has arrived
+		look.arrived = drills.arrived
+	}
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return web.serve(ctx) })
 	g.Go(func() error { look.run(ctx); return nil })
-	g.Go(func() error { ticks.run(ctx); return nil })
-	if cfg.Queue != nil {
-		r := &replication{queue: cfg.Queue, metrics: cfg.Metrics, tell: tell, fresh: ticks.want}
-		r.stored = func() { look.again(); prunes.again() }
-		g.Go(func() error { cfg.Queue.Run(ctx); return nil })
-		g.Go(func() error { r.watch(ctx); return nil })
+	g.Go(func() error { watch(ctx); return nil })
+	if cfg.Backup != nil {
+		ticks := newScheduler(cfg, state, tell, look.again)
+		g.Go(func() error { ticks.run(ctx); return nil })
+		if cfg.Queue != nil {
+			r := &replication{queue: cfg.Queue, metrics: cfg.Metrics, tell: tell, fresh: ticks.want}
+			r.stored = func(target string) { look.again(); prunes.again(); drills.arrived(target) }
+			g.Go(func() error { cfg.Queue.Run(ctx); return nil })
+			g.Go(func() error { r.watch(ctx); return nil })
+		}
+	}
+	if drills != nil {
+		g.Go(func() error { drills.run(ctx); return nil })
 	}
 	g.Go(func() error { prunes.run(ctx); return nil })
 	g.Go(func() error {

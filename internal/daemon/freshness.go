@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/drd-project/drd/internal/metrics"
+	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/repo"
 )
 
@@ -15,6 +17,9 @@ const (
 	lookEvery = 5 * time.Minute
 	// readTimeout bounds the reading of one catalogue: a target that is slower than this is as good as dead.
 	readTimeout = 4 * time.Minute
+	// proofsEvery is how often the drill records are read when no drill of this node gives a reason to. There may be a
+	// thousand of them, and other hosts add a few a day.
+	proofsEvery = 30 * time.Minute
 	// askTimeout bounds the question for the revision, connecting included.
 	askTimeout = 30 * time.Second
 )
@@ -23,6 +28,8 @@ const (
 type Reader struct {
 	Target string // name in metrics and logs
 	Read   func(ctx context.Context) (*repo.Catalogue, error)
+	// Proofs reads the drill records; nil: they are not asked for.
+	Proofs func(ctx context.Context) (*proof.History, error)
 }
 
 // freshness keeps the metrics that say how old the backups are. It reads them from the targets, so that
@@ -33,7 +40,11 @@ type freshness struct {
 	now      func() time.Time
 	metrics  *metrics.Metrics
 	log      *slog.Logger
-	wake     []chan struct{} // one for each reader
+	tell     *notifier
+	diverged *divergence
+	cover    time.Duration       // within which each snapshot should be drilled
+	arrived  func(target string) // a look found another newest snapshot; nil: nobody wants to know
+	wake     []chan struct{}     // one for each reader
 
 	mu    sync.Mutex
 	known map[string]found // by target: what the last look that succeeded found
@@ -43,12 +54,17 @@ type freshness struct {
 type found struct {
 	newest   *repo.Entry // that can be restored; nil: none
 	compared *repo.Entry // the newest that says whether members differ; nil: none
+	proofs   proofs
+	proofsAt time.Time // when they were read, with monotonic reading; zero: they are to be read
 }
 
-func newFreshness(cfg Config) *freshness {
+func newFreshness(cfg Config, tell *notifier) *freshness {
 	f := &freshness{
-		readers: cfg.Readers, revision: cfg.Revision, now: cfg.Now, metrics: cfg.Metrics, log: cfg.Log,
-		known: make(map[string]found),
+		readers: cfg.Readers, revision: cfg.Revision, now: cfg.Now, metrics: cfg.Metrics, log: cfg.Log, tell: tell,
+		diverged: &divergence{metrics: cfg.Metrics}, cover: DefaultCover, known: make(map[string]found),
+	}
+	if cfg.Drills != nil {
+		f.cover = cfg.Drills.CoverWithin
 	}
 	for range f.readers {
 		f.wake = append(f.wake, make(chan struct{}, 1))
@@ -64,6 +80,24 @@ func (f *freshness) again() {
 		default: // it is asked for already
 		}
 	}
+}
+
+// drilled asks for another look soon, at the drill records too. It does not wait.
+func (f *freshness) drilled() {
+	f.mu.Lock()
+	for target, one := range f.known {
+		one.proofsAt = time.Time{}
+		f.known[target] = one
+	}
+	f.mu.Unlock()
+	f.again()
+}
+
+func (f *freshness) proofsDue(target string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at := f.known[target].proofsAt
+	return at.IsZero() || time.Since(at) >= proofsEvery
 }
 
 // run looks until ctx ends. Targets are looked at independently: a dead one does not delay another.
@@ -131,11 +165,41 @@ func (f *freshness) look(ctx context.Context, r Reader) error {
 	if err != nil {
 		return err
 	}
+	one := find(c, f.now())
+	f.note(r.Target, one, targetMetrics(c, one.newest))
+	return errors.Join(unreadable(c), f.lookForProofs(ctx, r, c))
+}
+
+func (f *freshness) note(target string, one found, m metrics.Target) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	one := find(c, f.now())
-	f.known[r.Target] = one
-	f.metrics.SetTarget(r.Target, targetMetrics(c, one.newest))
+	before := f.known[target]
+	one.proofs, one.proofsAt = before.proofs, before.proofsAt
+	f.known[target] = one
+	f.metrics.SetTarget(target, m)
 	f.publish()
-	return unreadable(c)
+	if f.arrived != nil && one.newest != nil && (before.newest == nil || before.newest.ID != one.newest.ID) {
+		f.arrived(target)
+	}
+}
+
+// lookForProofs reads what was proved of the target. Records that cannot be read leave standing what was known.
+func (f *freshness) lookForProofs(ctx context.Context, r Reader, c *repo.Catalogue) error {
+	if r.Proofs == nil || !f.proofsDue(r.Target) {
+		return nil
+	}
+	at := time.Now()
+	h, err := r.Proofs(ctx)
+	if err != nil {
+		return err
+	}
+	p := summarize(h, c, f.cover, f.now())
+	f.metrics.SetProof(r.Target, p.Proof)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	one := f.known[r.Target]
+	one.proofs, one.proofsAt = p, at
+	f.known[r.Target] = one
+	f.publishProofs()
+	return h.Unreadable()
 }

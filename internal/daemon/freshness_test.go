@@ -22,7 +22,7 @@ func (n *node) looked() *metrics.Metrics {
 	n.t.Helper()
 	n.cfg.Metrics = metrics.New(metrics.Build{})
 	n.cfg.Now = time.Now
-	f := newFreshness(n.cfg)
+	f := newFreshness(n.cfg, newNotifier(n.cfg.Notify, n.cfg.Log))
 	for _, r := range n.cfg.Readers {
 		if err := f.look(n.t.Context(), r); err != nil {
 			n.t.Log(err)
@@ -134,7 +134,7 @@ func TestTargetOutOfReach(t *testing.T) {
 			}
 			return read(ctx)
 		}
-		f := newFreshness(n.cfg)
+		f := newFreshness(n.cfg, newNotifier(n.cfg.Notify, n.cfg.Log))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -191,7 +191,7 @@ func TestTargetThatHangs(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		newFreshness(n.cfg).run(ctx)
+		newFreshness(n.cfg, newNotifier(n.cfg.Notify, n.cfg.Log)).run(ctx)
 		if got := value(t, n.cfg.Metrics, "drd_errors_total", string(metrics.StageCatalogue)); got < 6 || got > 7 {
 			t.Errorf("%v errors in an hour of %s and %s", got, readTimeout, lookEvery)
 		}
@@ -216,7 +216,7 @@ func TestUnreadableManifest(t *testing.T) {
 		}
 		return c, err
 	}
-	err := newFreshness(n.cfg).look(t.Context(), n.cfg.Readers[0])
+	err := newFreshness(n.cfg, newNotifier(n.cfg.Notify, n.cfg.Log)).look(t.Context(), n.cfg.Readers[0])
 	if err == nil || err.Error() != "1 of 2 snapshots could not be read: manifest: 503" {
 		t.Errorf("error %v", err)
 	}

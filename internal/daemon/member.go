@@ -7,6 +7,7 @@ import (
 
 	"github.com/drd-project/drd/internal/backup"
 	"github.com/drd-project/drd/internal/etcd"
+	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
@@ -43,13 +44,17 @@ func RevisionOf(cfg etcd.Config) func(context.Context) (int64, error) {
 	}
 }
 
-// ReadersOf reads the catalogues of targets and judges signatures by trust.
+// ReadersOf reads the catalogues and drill records of targets and judges signatures by trust.
 func ReadersOf(targets []replicate.Target, trust *seal.Trust) []Reader {
 	readers := make([]Reader, len(targets))
 	for i, t := range targets {
-		readers[i] = Reader{Target: t.Name, Read: func(ctx context.Context) (*repo.Catalogue, error) {
-			return t.Repo.Catalogue(ctx, trust)
-		}}
+		readers[i] = Reader{
+			Target: t.Name,
+			Read:   func(ctx context.Context) (*repo.Catalogue, error) { return t.Repo.Catalogue(ctx, trust) },
+			Proofs: func(ctx context.Context) (*proof.History, error) {
+				return proof.Read(ctx, t.Repo, trust, proof.ReadOptions{Target: proof.Target{Name: t.Name}, Limit: proof.MostRecords})
+			},
+		}
 	}
 	return readers
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,6 +17,8 @@ type notifier struct {
 
 	mu     sync.Mutex
 	doing  string // what the scheduler does
+	drills string // what the drills do
+	proof  string // when a restore was last proved
 	queue  string // which targets lack what; "" if all is well
 	text   string // what was told
 	failed bool
@@ -52,6 +55,16 @@ func (n *notifier) status(format string, args ...any) {
 	n.compose(func() { n.doing = fmt.Sprintf(format, args...) })
 }
 
+// drilling is the part of it that says what the drills do.
+func (n *notifier) drilling(format string, args ...any) {
+	n.compose(func() { n.drills = fmt.Sprintf(format, args...) })
+}
+
+// proved is the part of it that says when a restore was last proved.
+func (n *notifier) proved(text string) {
+	n.compose(func() { n.proof = text })
+}
+
 // behind is the part of it that says which targets lack what.
 func (n *notifier) behind(text string) {
 	n.compose(func() { n.queue = text })
@@ -61,11 +74,8 @@ func (n *notifier) compose(change func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	change()
-	text := n.doing
-	if n.doing != "" && n.queue != "" {
-		text += "; "
-	}
-	text = strings.ReplaceAll(text+n.queue, "\n", "; ")
+	parts := slices.DeleteFunc([]string{n.doing, n.drills, n.proof, n.queue}, func(s string) bool { return s == "" })
+	text := strings.ReplaceAll(strings.Join(parts, "; "), "\n", "; ")
 	if text != n.text {
 		n.text = text
 		n.tell("STATUS=" + text)

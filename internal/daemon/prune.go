@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/drd-project/drd/internal/backup"
 	"github.com/drd-project/drd/internal/metrics"
+	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/prune"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/retention"
@@ -33,12 +35,18 @@ type Pruner struct {
 	Prune  func(ctx context.Context, now time.Time) (prune.Results, error)
 }
 
-// PrunersOf applies to each target what policy says at that time. Signatures are judged by trust.
+// PrunersOf applies to each target what policy says at that time, and what drills proved there. Signatures are judged by
+// trust.
 func PrunersOf(targets []replicate.Target, trust *seal.Trust, policy func(now time.Time) retention.Policy) []Pruner {
 	pruners := make([]Pruner, len(targets))
 	for i, t := range targets {
 		pruners[i] = Pruner{Target: t.Name, Prune: func(ctx context.Context, now time.Time) (prune.Results, error) {
-			plan, err := prune.Make(ctx, prune.Target{Name: t.Name, Repo: t.Repo}, trust, policy(now), now)
+			target := prune.Target{Name: t.Name, Repo: t.Repo}
+			today, err := WithProof(ctx, target, trust, policy(now), now)
+			if err != nil {
+				return nil, err
+			}
+			plan, err := prune.Make(ctx, target, trust, today, now)
 			if err != nil {
 				return nil, err
 			}
@@ -47,6 +55,17 @@ func PrunersOf(targets []replicate.Target, trust *seal.Trust, policy func(now ti
 		}}
 	}
 	return pruners
+}
+
+// WithProof is the policy with what drills proved in the target. When that cannot be found out nothing may be deleted there:
+// the one snapshot that is known to restore could be among it.
+func WithProof(ctx context.Context, t prune.Target, trust *seal.Trust, policy retention.Policy, now time.Time) (retention.Policy, error) {
+	proved, err := proof.LastProved(ctx, t.Repo, trust, proof.ReadOptions{Target: proof.Target{Name: t.Name}, Now: now})
+	if err != nil {
+		return policy, fmt.Errorf("prune %s: nothing is deleted, because it is not known which snapshot was proved last: %w", t.Name, err)
+	}
+	policy.Proved = proved
+	return policy, nil
 }
 
 // LongestGap is the longest time between two ticks of the schedule after from, as the daemon answers them.

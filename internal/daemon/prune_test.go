@@ -17,9 +17,11 @@ import (
 
 	"github.com/drd-project/drd/internal/backup"
 	"github.com/drd-project/drd/internal/metrics"
+	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/prune"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/retention"
+	"github.com/drd-project/drd/internal/storage/storagetest"
 )
 
 // TestLongestGap: what a schedule's late is measured by.
@@ -221,5 +223,47 @@ func TestPrunersOf(t *testing.T) {
 	results, err = pruners[1].Prune(t.Context(), time.Now())
 	if err != nil || len(results) != 0 || !slices.Equal([]string{pruners[0].Target, pruners[1].Target}, []string{"t0", "t1"}) {
 		t.Errorf("%s, %v", results, err)
+	}
+}
+
+// TestPrunersKeepProved: what a drill restored last is not deleted, and nothing is where that cannot be found out.
+func TestPrunersKeepProved(t *testing.T) {
+	n := newNode(t, 1)
+	old := n.put(n.signer, 30*time.Hour, 100, nil, 0)
+	n.put(n.signer, 20*time.Hour, 150, nil, 0)
+	n.put(n.signer, time.Hour, 200, nil, 0)
+	now := time.Now().UTC()
+	rec := &proof.Record{
+		Kind: proof.RecordKind, Format: proof.RecordFormat, ID: proof.NewID(now.Add(-25*time.Hour), "node1"), Cluster: "prod-east", Host: "node1",
+		Trigger: proof.TriggerSchedule, Target: proof.Target{Name: "t0", Location: n.targets[0].Repo.Bucket().Location()},
+		Started: now.Add(-25 * time.Hour), Ended: now.Add(-25 * time.Hour), Drd: repo.Build{Version: "test"},
+		Drills: []proof.Drill{{
+			Snapshot: old.ID, ManifestSHA256: strings.Repeat("ab", 32), CapturedAt: old.CaptureStart, Level: proof.LevelDrill, Outcome: proof.Passed,
+			Started: now.Add(-25 * time.Hour),
+		}},
+	}
+	if _, _, err := proof.Store(t.Context(), n.targets[0].Repo, rec, n.signer); err != nil {
+		t.Fatal(err)
+	}
+	policy := func(time.Time) retention.Policy { return retention.Policy{Last: 1, MinCopies: 1, Period: time.Hour} }
+
+	whole, broken := n.targets[0].Repo, storagetest.NewFaulty(n.targets[0].Repo.Bucket())
+	broken.CutReads("/drills/", 5, false)
+	r, err := repo.Open(broken, "prod-east")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.targets[0].Repo = r
+	results, err := PrunersOf(n.targets, n.trust, policy)[0].Prune(t.Context(), now)
+	if err == nil || !strings.Contains(err.Error(), "prune t0: nothing is deleted, because it is not known which snapshot was proved last: ") || len(results) != 0 {
+		t.Errorf("records that cannot be read: %v, %v", results, err)
+	}
+	n.targets[0].Repo = whole
+	results, err = PrunersOf(n.targets, n.trust, policy)[0].Prune(t.Context(), now)
+	if err != nil || results.String() != "1 deleted" {
+		t.Errorf("%s, %v", results, err)
+	}
+	if left := strings.Join(files(t, n.dirs[0]), "\n"); !strings.Contains(left, old.ID) || !strings.Contains(left, rec.ID) || strings.Contains(left, "-r150-") {
+		t.Errorf("left are %s", left)
 	}
 }

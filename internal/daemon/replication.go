@@ -14,8 +14,8 @@ type replication struct {
 	queue   *replicate.Queue
 	metrics *metrics.Metrics
 	tell    *notifier
-	stored  func() // a target has one more snapshot
-	fresh   func() // a target needs a snapshot that is not damaged
+	stored  func(target string) // it has one more snapshot
+	fresh   func()              // a target needs a snapshot that is not damaged
 
 	last []replicate.Status
 }
@@ -43,7 +43,7 @@ func (r *replication) pass(now []replicate.Status) {
 			r.metrics.Error(metrics.StageReplication)
 		}
 		if s.Proved > before.Proved {
-			r.stored()
+			r.stored(s.Target)
 		}
 		if s.Damaged > before.Damaged {
 			r.fresh()

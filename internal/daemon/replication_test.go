@@ -19,7 +19,7 @@ func TestQueueIsTold(t *testing.T) {
 	tell := newNotifier(func(state string) error { told = append(told, state); return nil }, n.cfg.Log)
 	tell.status("last snapshot s; next 12:00")
 	r := &replication{
-		metrics: m, tell: tell, stored: func() { stored++ }, fresh: func() { fresh++ },
+		metrics: m, tell: tell, stored: func(string) { stored++ }, fresh: func() { fresh++ },
 		last: make([]replicate.Status, 2),
 	}
 	since := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)

@@ -13,15 +13,21 @@ import (
 	"github.com/drd-project/drd/internal/hint"
 )
 
-// answered is the newest tick that a snapshot answers, as schedule.json keeps it.
+// answered is the newest tick that was answered: by a snapshot, as schedule.json keeps it, or by a run of drills, as
+// drills.json does.
 type answered struct {
 	Slot     time.Time `json:"slot"`
-	Taken    time.Time `json:"taken"`    // when the backup was finished, by this node's clock
-	Snapshot string    `json:"snapshot"` // ID
+	Taken    time.Time `json:"taken"`              // when the backup or the run was finished, by this node's clock
+	Snapshot string    `json:"snapshot,omitempty"` // ID
 }
 
-// stateFile is schedule.json. It only saves work: without it one snapshot is taken at once.
+// stateFile is schedule.json or drills.json. It only saves work: without it one snapshot is taken, or one run made, at once.
 type stateFile struct{ path string }
+
+// drills is the file beside it for the drills.
+func (f stateFile) drills() stateFile {
+	return stateFile{filepath.Join(filepath.Dir(f.path), "drills.json")}
+}
 
 // openStateFile makes the directory, and finds out before the daemon says that it is ready whether files can be written there.
 func openStateFile(dir string) (stateFile, error) {

@@ -35,12 +35,13 @@ const (
 	StageReplication Stage = "replication" // an attempt to bring a snapshot to a target failed
 	StageCatalogue   Stage = "catalogue"   // one target could not be read, or not all of it
 	StageEtcd        Stage = "etcd"        // the protected member did not tell its revision
+	StageVerify      Stage = "verify"      // a run of drills failed, or could not find out, in one target
 	StagePrune       Stage = "prune"       // one target should have been pruned and was not, or not of everything
 	StageState       Stage = "state"       // the schedule's state could not be read or saved
 )
 
 func stages() []Stage {
-	return []Stage{StageSnapshot, StageReplication, StageCatalogue, StageEtcd, StagePrune, StageState}
+	return []Stage{StageSnapshot, StageReplication, StageCatalogue, StageEtcd, StageVerify, StagePrune, StageState}
 }
 
 // Kind sorts what lies in a target.
@@ -68,6 +69,31 @@ type Target struct {
 	Amounts                   map[Kind]Amount
 }
 
+// Result is what the newest drills of a target came to.
+type Result string
+
+// The results of drd_verify_last_result.
+const (
+	ResultPassed       Result = "passed"
+	ResultFailed       Result = "failed"       // a backup cannot be restored, or is not what it says
+	ResultInconclusive Result = "inconclusive" // that could not be found out
+)
+
+func results() []Result { return []Result{ResultPassed, ResultFailed, ResultInconclusive} }
+
+// Proof is what the drill records in one target say.
+type Proof struct {
+	LastPassed time.Time // the newest drill that passed; zero: none did, as far as records go back
+	Result     Result    // of the newest drills; "": nothing was tried
+	Uncovered  int       // restorable snapshots that no drill of the period proved
+}
+
+// Recovery is what the newest drill that passed took.
+type Recovery struct {
+	Whole time.Duration // all of it, the wiping included
+	Etcd  time.Duration // from the first request until the restored etcd answered
+}
+
 // Snapshot is the newest snapshot of the cluster in any target. The zero value says that there is none.
 type Snapshot struct {
 	End        time.Time // of the capture
@@ -89,8 +115,11 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	lastSuccess, revision, etcdRevision, diverged *prometheus.GaugeVec
-	size                                          *prometheus.GaugeVec   // kind
-	recoveryPoint, replicated, pruned             *prometheus.GaugeVec   // target
+	size                                          *prometheus.GaugeVec // kind
+	recoveryPoint, replicated, pruned             *prometheus.GaugeVec // target
+	drilling, recovery                            *prometheus.GaugeVec
+	proved, uncovered                             *prometheus.GaugeVec   // target
+	result                                        *prometheus.GaugeVec   // target, result
 	queued, queuedOldest                          *prometheus.GaugeVec   // target
 	lost                                          *prometheus.CounterVec // target
 	objects, bytes                                *prometheus.GaugeVec   // target, kind
@@ -115,6 +144,16 @@ func New(build Build) *Metrics {
 			"The newest instant that can be restored from the target, in seconds since the epoch; 0 if the target holds nothing restorable.", "target"),
 		pruned: gauge(r, "drd_prune_last_success_timestamp_seconds",
 			"When this node last applied retention to the target and everything that had to go went, in seconds since the epoch.", "target"),
+		proved: gauge(r, "drd_verify_last_success_timestamp_seconds",
+			"When the newest drill that passed on a snapshot of the target ended, whichever host made it, in seconds since the epoch; 0 if none did.", "target"),
+		result: gauge(r, "drd_verify_last_result",
+			"1 for what the newest drills of the target came to, 0 for the other results.", "target", "result"),
+		uncovered: gauge(r, "drd_verify_uncovered_snapshots",
+			"Restorable snapshots in the target that no drill within verify.cover_within has proved.", "target"),
+		drilling: gauge(r, "drd_verify_duration_seconds",
+			"How long the newest drill that passed took, in any target."),
+		recovery: gauge(r, "drd_restore_estimated_seconds",
+			"How long a restore takes, as the newest drill that passed measured it: from the first request to the target until the restored etcd answered."),
 		queued: gauge(r, "drd_replication_queue_objects",
 			"Snapshots in this node's spool of which the target has no proved copy.", "target"),
 		queuedOldest: gauge(r, "drd_replication_queue_oldest_timestamp_seconds",
@@ -201,6 +240,29 @@ func (m *Metrics) SetTarget(name string, t Target) {
 // store keeps locked.
 func (m *Metrics) Pruned(target string, at time.Time) {
 	m.pruned.WithLabelValues(target).Set(timestamp(at))
+}
+
+// SetProof tells what the drill records in the target of this name say.
+func (m *Metrics) SetProof(target string, p Proof) {
+	m.proved.WithLabelValues(target).Set(timestamp(p.LastPassed))
+	m.uncovered.WithLabelValues(target).Set(float64(p.Uncovered))
+	if p.Result == "" {
+		m.result.DeletePartialMatch(prometheus.Labels{"target": target})
+		return
+	}
+	for _, r := range results() {
+		value := 0.0
+		if r == p.Result {
+			value = 1
+		}
+		m.result.WithLabelValues(target, string(r)).Set(value)
+	}
+}
+
+// SetRecovery tells what the newest drill that passed took, in any target.
+func (m *Metrics) SetRecovery(r Recovery) {
+	m.drilling.WithLabelValues().Set(r.Whole.Seconds())
+	m.recovery.WithLabelValues().Set(r.Etcd.Seconds())
 }
 
 // SetQueue tells how many snapshots wait for a target, and when the capture of the oldest began; zero: none waits.

@@ -34,6 +34,9 @@ func full() *Metrics {
 	m.AddLost("nas", 2)
 	m.SetEtcdRevision(48300)
 	m.Pruned("primary", at.Add(time.Minute))
+	m.SetProof("primary", Proof{LastPassed: at.Add(-6 * time.Hour), Result: ResultInconclusive, Uncovered: 4})
+	m.SetProof("nas", Proof{Uncovered: 12})
+	m.SetRecovery(Recovery{Whole: 31 * time.Second, Etcd: 24500 * time.Millisecond})
 	m.SetDiverged(0)
 	m.SnapshotTook(42 * time.Second)
 	m.Error(StageReplication)
@@ -99,7 +102,7 @@ func TestNothingKnown(t *testing.T) {
 	want := []string{
 		`drd_build_info{fips_module="",go_version="",version=""} 1`,
 		`drd_errors_total{stage="catalogue"} 0`, `drd_errors_total{stage="etcd"} 0`, `drd_errors_total{stage="prune"} 0`, `drd_errors_total{stage="replication"} 0`,
-		`drd_errors_total{stage="snapshot"} 0`, `drd_errors_total{stage="state"} 0`,
+		`drd_errors_total{stage="snapshot"} 0`, `drd_errors_total{stage="state"} 0`, `drd_errors_total{stage="verify"} 0`,
 	}
 	if d := cmp.Diff(want, names); d != "" {
 		t.Error(d)
@@ -118,6 +121,23 @@ func TestNothingLeft(t *testing.T) {
 		if strings.Contains(got, gone) {
 			t.Errorf("%s is still there", gone)
 		}
+	}
+}
+
+// TestOneResult: of the results of a target one is 1, and a target where nothing was tried has none.
+func TestOneResult(t *testing.T) {
+	m := full()
+	m.SetProof("nas", Proof{Result: ResultFailed})
+	m.SetProof("nas", Proof{Result: ResultPassed})
+	got := scrape(t, m)
+	for result, value := range map[Result]string{ResultPassed: "1", ResultFailed: "0", ResultInconclusive: "0"} {
+		if line := `drd_verify_last_result{result="` + string(result) + `",target="nas"} ` + value + "\n"; !strings.Contains(got, line) {
+			t.Errorf("no line %s", line)
+		}
+	}
+	m.SetProof("nas", Proof{})
+	if strings.Contains(scrape(t, m), `drd_verify_last_result{result="passed",target="nas"}`) {
+		t.Error("a target where nothing was tried has a result")
 	}
 }
 
@@ -162,6 +182,11 @@ func TestDocumented(t *testing.T) {
 	for _, s := range stages() {
 		if !bytes.Contains(doc, []byte("\n| `"+string(s)+"` |")) {
 			t.Errorf("stage %s is not documented", s)
+		}
+	}
+	for _, r := range results() {
+		if !bytes.Contains(doc, []byte("`"+string(r)+"`: ")) {
+			t.Errorf("result %s is not documented", r)
 		}
 	}
 	for _, k := range []Kind{KindSnapshot, KindUnusable, KindIncomplete, KindForeign} {

@@ -63,7 +63,7 @@ func Run(ctx context.Context, cfg Config) []Check {
 		checks = append(checks, checkUnit(ctx, cfg.Unit))
 	}
 	for _, t := range cfg.Targets {
-		checks = append(checks, checkTarget(ctx, t))
+		checks = append(checks, checkTarget(ctx, t, size)...)
 	}
 	return checks
 }
@@ -103,15 +103,9 @@ func checkEtcd(ctx context.Context, connect func(context.Context) (*etcd.Client,
 	}
 	checks := []Check{ok("etcd", "member %s of cluster %s at %s, etcd %s, database %s",
 		etcd.FormatID(status.MemberID), etcd.FormatID(status.ClusterID), client.Endpoint(), status.Version, disk.Size(status.DBSize))}
-	if status.IsLearner {
-		checks = append(checks, warn("etcd", hint.New(errors.New("the member is a learner: its data may lag behind"), "take snapshots from a voting member")))
-	}
-	if status.Leader == 0 {
-		checks = append(checks, warn("etcd", errors.New("the member knows no leader; a snapshot works, and may be old")))
-	}
-	for _, e := range status.Errors {
-		checks = append(checks, warn("etcd", fmt.Errorf("the member reports: %s", e)))
-	}
+	checks = append(checks, checkState(status)...)
+	checks = append(checks, checkVersion(status.Version)...)
+	checks = append(checks, checkAlarms(status)...)
 	return status.DBSize, append(checks, checkPermission(ctx, client))
 }
 
@@ -201,14 +195,4 @@ func orUnknown(s string) string {
 		return "not known to systemd"
 	}
 	return s
-}
-
-func checkTarget(ctx context.Context, t replicate.Target) Check {
-	name := "target " + t.Name
-	ctx, cancel := context.WithTimeout(ctx, targetTimeout)
-	defer cancel()
-	if err := t.Repo.Probe(ctx); err != nil {
-		return fail(name, err)
-	}
-	return ok(name, "%s lists, stores and refuses to overwrite", t.Repo.Bucket().Location())
 }

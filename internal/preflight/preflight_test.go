@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/preflight"
 	"github.com/drd-project/drd/internal/replicate"
@@ -92,10 +94,40 @@ func TestAllIsWell(t *testing.T) {
 		if preflight.Failed(checks) {
 			t.Errorf("%+v", checks)
 		}
-		for _, name := range []string{"etcd", "etcd snapshot", "recipients", "signing key", "disk", "clock", "target primary"} {
+		for _, name := range []string{"etcd", "etcd version", "etcd alarm", "etcd snapshot", "recipients", "signing key", "disk", "clock", "target primary", "target primary room"} {
 			if len(found(checks, name)) == 0 {
 				t.Errorf("%s was not looked at", name)
 			}
+		}
+	}
+}
+
+// TestAlarms raises both alarms on a real cluster, as etcd would.
+func TestAlarms(t *testing.T) {
+	server := servers.StartEtcd(t, servers.EtcdConfig{})
+	cfg, _ := node(t, server.Endpoint())
+	if of := found(preflight.Run(t.Context(), cfg), "etcd alarm"); len(of) != 1 || of[0].Status != preflight.OK {
+		t.Fatalf("%+v", of)
+	}
+	maintenance := pb.NewMaintenanceClient(server.Client(t).ActiveConnection())
+	for alarm, want := range map[pb.AlarmType]preflight.Status{pb.AlarmType_NOSPACE: preflight.Warn, pb.AlarmType_CORRUPT: preflight.Fail} {
+		request := &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: 0xabc, Alarm: alarm}
+		if _, err := maintenance.Alarm(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+		checks := preflight.Run(t.Context(), cfg)
+		of := found(checks, "etcd alarm")
+		if len(of) != 1 || of[0].Status != want || !strings.HasPrefix(of[0].Detail, alarm.String()+" on member abc") || len(of[0].Hints) != 1 {
+			t.Errorf("%s: %+v", alarm, of)
+		}
+		for _, c := range found(checks, "etcd") {
+			if c.Status != preflight.OK {
+				t.Errorf("%s is said twice: %+v", alarm, c)
+			}
+		}
+		request.Action = pb.AlarmRequest_DEACTIVATE
+		if _, err := maintenance.Alarm(t.Context(), request); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -160,8 +160,10 @@ func (b *Bucket) versionPage(ctx context.Context, in *s3.ListObjectVersionsInput
 		return nil, err
 	}
 	_, err = b.try(ctx, func(ctx context.Context) (err error) {
-		page, err = b.client.ListObjectVersions(ctx, in)
-		return err
+		if page, err = b.client.ListObjectVersions(ctx, in); err != nil {
+			return err
+		}
+		return listing(page.Name, page.IsTruncated)
 	})
 	return page, b.explain(ctx, opVersions, prefix, err)
 }

@@ -68,6 +68,8 @@ func (b *Bucket) refusal(op operation, err error) error {
 		return hint.New(fmt.Errorf("%w: the store does not accept these credentials %s", storage.ErrDenied, answer), "%s", b.credentialsHint())
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
 		return hint.New(fmt.Errorf("%w %s", storage.ErrDenied, answer), "%s", b.permissionHint(op))
+	case isFull(err):
+		return hint.New(fmt.Errorf("the store is full %s", answer), "free space there, or raise its quota")
 	case code == "SlowDown" || status == http.StatusTooManyRequests:
 		return fmt.Errorf("the store asks for less traffic %s", answer)
 	case status == http.StatusNotImplemented:
@@ -156,6 +158,12 @@ func isRejected(err error) bool {
 	return false
 }
 
+// isFull recognizes a store without room: by its name for that, or by what its disk said in the middle of a write.
+func isFull(err error) bool {
+	return statusOf(err) == http.StatusInsufficientStorage || strings.Contains(codeOf(err), "StorageFull") ||
+		strings.Contains(codeOf(err), "QuotaExceeded") || strings.Contains(messageOf(err), "no space left on device")
+}
+
 func isSkewed(err error) bool { return codeOf(err) == "RequestTimeTooSkewed" }
 
 // isTaken recognizes the answer to a conditional write whose key is taken.
@@ -194,6 +202,9 @@ func (b *Bucket) trouble(err error) error {
 	if own, ok := errors.AsType[*credentialsError](err); ok {
 		return own.err
 	}
+	if errors.Is(err, errNoListing) {
+		return hint.New(errNoListing, "check the endpoint, and that no proxy answers in its place")
+	}
 	if _, ok := errors.AsType[*smithyhttp.RequestSendError](err); !ok {
 		return innermost(err)
 	}
@@ -215,7 +226,7 @@ func (b *Bucket) trouble(err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%s: %w: no byte moved for %v", endpoint, storage.ErrStalled, b.cfg.StallTimeout)
 	}
-	if errors.Is(err, io.EOF) { // which no caller may take for the end of something
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) { // no caller may take io.EOF for the end of something
 		return fmt.Errorf("%s: the connection broke: %w", endpoint, io.ErrUnexpectedEOF)
 	}
 	return fmt.Errorf("%s: %w", endpoint, innermost(err))

@@ -110,13 +110,27 @@ func (p *progress) more(token string) error {
 	return nil
 }
 
+// errNoListing is a good status with another document, or none: a page of some proxy's. Read as a listing, it would say
+// that the bucket is empty.
+var errNoListing = errors.New("the store's answer is not a listing")
+
+// listing is an error unless an answer has one of the two elements that every listing has.
+func listing(bucket *string, truncated *bool) error {
+	if bucket == nil && truncated == nil {
+		return errNoListing
+	}
+	return nil
+}
+
 func (b *Bucket) page(ctx context.Context, in *s3.ListObjectsV2Input) (page *s3.ListObjectsV2Output, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	_, err = b.try(ctx, func(ctx context.Context) (err error) {
-		page, err = b.client.ListObjectsV2(ctx, in)
-		return err
+		if page, err = b.client.ListObjectsV2(ctx, in); err != nil {
+			return err
+		}
+		return listing(page.Name, page.IsTruncated)
 	})
 	return page, err
 }
@@ -147,8 +161,10 @@ func (b *Bucket) Incomplete(ctx context.Context, prefix string) ([]storage.Uploa
 	for {
 		var page *s3.ListMultipartUploadsOutput
 		_, err := b.try(ctx, func(ctx context.Context) (err error) {
-			page, err = b.client.ListMultipartUploads(ctx, in)
-			return err
+			if page, err = b.client.ListMultipartUploads(ctx, in); err != nil {
+				return err
+			}
+			return listing(page.Bucket, page.IsTruncated)
 		})
 		if err != nil {
 			return nil, b.explain(ctx, opIncomplete, prefix, err)

@@ -46,18 +46,23 @@ func (b *Bucket) createParts(ctx context.Context, key string, first, second []by
 	turn, leave := b.uploads.enter(key)
 	defer leave()
 	u := &upload{bucket: b, key: key, made: 2, free: make(chan []byte, b.cfg.Parallel+1)}
-	u.id, u.there, u.resumable = b.unfinished(ctx, key, turn)
+	var others bool
+	u.id, u.there, u.resumable, others = b.unfinished(ctx, key, turn)
 	if u.id == "" {
-		var err error
-		if u.id, err = b.startUpload(ctx, key); err != nil {
+		lost, err := u.start(ctx)
+		if err != nil {
 			return storage.Object{}, b.explain(ctx, opPut, key, err)
 		}
+		others = others || lost
 	}
 	if err := u.send(ctx, first, second, r); err != nil {
 		return storage.Object{}, u.end(ctx, err, abortTries)
 	}
 	if err := u.complete(ctx); err != nil {
 		return storage.Object{}, u.end(ctx, err, 1)
+	}
+	if others && b.uploads.alone(turn) {
+		b.sweep(ctx, key)
 	}
 	return storage.Object{Key: key, Size: u.sent.size}, nil
 }
@@ -75,22 +80,21 @@ func (b *Bucket) vacant(ctx context.Context, key string) error {
 	return err
 }
 
-func (b *Bucket) startUpload(ctx context.Context, key string) (string, error) {
-	put := b.putInput(key)
+// start begins an upload. lost says that the store may have begun others before, whose answers did not arrive.
+func (u *upload) start(ctx context.Context) (lost bool, err error) {
+	put := u.bucket.putInput(u.key)
 	in := &s3.CreateMultipartUploadInput{
 		Bucket: put.Bucket, Key: put.Key, ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 		ServerSideEncryption: put.ServerSideEncryption, SSEKMSKeyId: put.SSEKMSKeyId, StorageClass: put.StorageClass,
 		ObjectLockMode: put.ObjectLockMode, ObjectLockRetainUntilDate: put.ObjectLockRetainUntilDate,
 	}
-	var out *s3.CreateMultipartUploadOutput
-	_, err := b.try(ctx, func(ctx context.Context) (err error) {
-		out, err = b.client.CreateMultipartUpload(ctx, in)
+	return u.bucket.try(ctx, func(ctx context.Context) error {
+		out, err := u.bucket.client.CreateMultipartUpload(ctx, in)
+		if err == nil {
+			u.id = aws.ToString(out.UploadId)
+		}
 		return err
 	})
-	if err != nil {
-		return "", err
-	}
-	return aws.ToString(out.UploadId), nil
 }
 
 // send uploads all parts. Its errors are ready for people.

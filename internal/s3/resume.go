@@ -88,25 +88,45 @@ func (u *uploads) takeUp(id string) bool {
 }
 
 // unfinished looks for an upload of the key to go on with, and for the parts of it that are there. No id is none. known says
-// that the store lists uploads, so that one that breaks off will be found. Errors only cost the resumption.
-func (b *Bucket) unfinished(ctx context.Context, key string, t *turn) (id string, parts map[int32]types.Part, known bool) {
+// that the store lists uploads, so that one that breaks off will be found; others, that it lists some that are not taken up.
+// Errors only cost the resumption.
+//
+// One without parts is taken up too: else each attempt of a long outage would leave another.
+func (b *Bucket) unfinished(ctx context.Context, key string, t *turn) (id string, parts map[int32]types.Part, known, others bool) {
 	found, err := b.Incomplete(ctx, key)
 	if err != nil {
-		return "", nil, false
+		return "", nil, false, false
 	}
+	found = slices.DeleteFunc(found, func(u storage.Upload) bool { return u.Key != key })
 	slices.SortFunc(found, func(x, y storage.Upload) int { return y.Started.Compare(x.Started) }) // newest first
 	for _, u := range found {
-		if u.Key != key || time.Since(u.Started) > resumeWithin || !b.uploads.alone(t) {
+		if time.Since(u.Started) > resumeWithin || !b.uploads.alone(t) {
 			continue
 		}
 		if own := b.uploads.takeUp(u.ID); !own && !b.cfg.plain() {
 			continue
 		}
-		if parts, err = b.listParts(ctx, key, u.ID); err == nil && len(parts) > 0 {
-			return u.ID, parts, true
+		if parts, err = b.listParts(ctx, key, u.ID); err == nil {
+			return u.ID, parts, true, len(found) > 1
 		}
 	}
-	return "", nil, true
+	return "", nil, true, len(found) > 0
+}
+
+// sweep ends the uploads of a key that has its object: nothing can come of them any more. A store in trouble leaves some when
+// it fails to start an upload, and starts it all the same. What cannot be ended here is litter.
+func (b *Bucket) sweep(ctx context.Context, key string) {
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	found, err := b.Incomplete(ctx, key)
+	if err != nil {
+		return
+	}
+	for _, u := range found {
+		if u.Key == key {
+			_ = b.Abort(ctx, u) // it may have no permission to
+		}
+	}
 }
 
 // plain tells that an upload's start fixes nothing about the object that a listing does not show. Otherwise only this

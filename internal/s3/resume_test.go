@@ -36,7 +36,7 @@ func TestResume(t *testing.T) {
 	for store, server := range map[string]*servers.S3{"MinIO": servers.StartMinIO(t).S3, "versitygw": servers.StartVersityGW(t).S3} {
 		server.CreateBucket(t, "resume", false)
 		for name, run := range map[string]func(*testing.T, *resumption){
-			"goes on where it broke off": resumeSame, "after a restart": resumeOther, "settings fixed at the start": resumeSettings,
+			"goes on where it broke off": resumeSame, "without a part": resumeEmpty, "after a restart": resumeOther, "settings fixed at the start": resumeSettings,
 			"other content": resumeChanged, "after a stall": resumeStalled, "only the last request failed": resumeJoin,
 			"joined after all": resumeJoined, "no checksums of parts": resumeUnchecked, "uploads cannot be listed": resumeUnlisted,
 			"ended by somebody else": resumeEnded, "shared by two processes": resumeShared,
@@ -96,6 +96,23 @@ func resumeSame(t *testing.T, r *resumption) {
 	r.wantNothingLeft(t)
 }
 
+// resumeEmpty: however often no part gets through, there is one upload, and not one for each attempt.
+func resumeEmpty(t *testing.T, r *resumption) {
+	r.server.Script(faults.Step{On: faults.Part, Times: faults.Always, Do: faults.Error(http.StatusServiceUnavailable, "SlowDown")})
+	for range 3 {
+		if err := put(t, r.bucket, "key", r.data); err == nil {
+			t.Fatal("a store that takes no part: no error")
+		}
+	}
+	if n := len(r.server.Seen(faults.Start)); n != 1 {
+		t.Errorf("%d uploads were started, want 1", n)
+	}
+	r.server.Script()
+	r.server.Forget()
+	r.want(t, r.finish(t, r.bucket, r.data), resumeSize, 0)
+	r.wantNothingLeft(t)
+}
+
 func resumeOther(t *testing.T, r *resumption) {
 	r.breakOff(t)
 	r.want(t, r.finish(t, open(t, r.cfg), r.data), resumeSize-2*storagetest.PartSize, 0)
@@ -110,7 +127,7 @@ func resumeSettings(t *testing.T, r *resumption) {
 	if err := r.bucket.Delete(t.Context(), "key"); err != nil {
 		t.Fatal(err)
 	}
-	r.server.Forget()
+	r.breakOff(t)
 	r.want(t, r.finish(t, r.bucket, r.data), resumeSize-2*storagetest.PartSize, 0)
 }
 
@@ -175,13 +192,13 @@ func resumeJoined(t *testing.T, r *resumption) {
 
 var partChecksums = regexp.MustCompile(`<ChecksumSHA256>[^<]*</ChecksumSHA256>`)
 
-// resumeUnchecked: a part without a SHA-256 is not taken over; and where parts get none, nothing is left.
+// resumeUnchecked: a part without a SHA-256 is sent again; and where parts get none, nothing is left.
 func resumeUnchecked(t *testing.T, r *resumption) {
 	r.breakOff(t)
 	r.server.Script(faults.Step{On: faults.Parts, Times: faults.Always, Do: faults.Rewrite(func(_ *http.Response, body []byte) []byte {
 		return partChecksums.ReplaceAll(body, nil)
 	})})
-	r.want(t, r.finish(t, r.bucket, r.data), resumeSize, 1)
+	r.want(t, r.finish(t, r.bucket, r.data), resumeSize, 0)
 	if n := len(r.server.Seen(faults.Parts)); n == 0 {
 		t.Error("the parts were not looked for")
 	}

@@ -82,6 +82,8 @@ func passing(err error) bool {
 		return false
 	}
 	switch status := statusOf(err); {
+	case errors.Is(err, errNoListing):
+		return true
 	case status == 0:
 		_, sent := errors.AsType[*smithyhttp.RequestSendError](err)
 		return sent && !hopeless(err)

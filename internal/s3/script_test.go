@@ -69,7 +69,7 @@ func uploads() []upload {
 		{name: "answer damaged", kind: "parts", on: faults.Complete, n: 1, do: faults.Corrupt(1), tries: 2},
 		{name: "answer lost", kind: "whole", on: faults.Put, n: 2, do: faults.LoseAnswer(), tries: 3},
 		{name: "answers lost for good", kind: "whole", on: faults.Put, n: always, do: faults.LoseAnswer(), want: "connection", there: true, tries: 3},
-		{name: "start lost", kind: "parts", on: faults.Start, n: 1, do: faults.LoseAnswer(), left: 1, tries: 2},
+		{name: "start lost", kind: "parts", on: faults.Start, n: 1, do: faults.LoseAnswer(), tries: 2},
 		{name: "damaged on the way", kind: "parts", on: faults.Part, n: 1, do: faults.Error(400, "BadDigest"), tries: 4},
 		{name: "403", kind: "whole", on: faults.Put, n: always, do: faults.Error(403, "AccessDenied"), want: "s3:PutObject", is: storage.ErrDenied, tries: 1},
 		{name: "403 on the way", kind: "parts", on: faults.Part, skip: 1, n: always, do: faults.Error(403, "AccessDenied"), want: "access denied", is: storage.ErrDenied},
@@ -223,6 +223,9 @@ func TestListScript(t *testing.T) {
 		want  string
 	}{
 		"not XML":             {func(int) string { return "<html>hello" }, "not understood"},
+		"other XML":           {func(int) string { return "<html>hello</html>" }, "not a listing"},
+		"JSON":                {func(int) string { return `{"hello": 1}` }, "not a listing"},
+		"nothing":             {func(int) string { return "" }, "not a listing"},
 		"cut":                 {func(int) string { return page(true, "t", "p/a")[:150] }, "not understood"},
 		"other keys":          {func(int) string { return page(false, "", "q/a") }, `lists "q/a", which does not begin with "p/"`},
 		"not in order":        {func(int) string { return page(false, "", "p/b", "p/a") }, "not in byte order"},

@@ -8,10 +8,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
@@ -25,10 +28,14 @@ type Config struct {
 	Cluster string
 	Targets []replicate.Target
 	Trust   *seal.Trust
-	// Queue holds what waits for each target; its workers need not run.
+	// Queue holds what waits for each target; its workers need not run. nil: this host takes no snapshots.
 	Queue *replicate.Queue
 	// Period is the longest time between two ticks of the schedule. A recovery point older than twice that is a problem.
+	// 0: it is not known, and nothing is late.
 	Period time.Duration
+	// VerifyPeriod is the same of the schedule of drills: a target where none passed for twice that is a problem. 0: there
+	// is no such schedule.
+	VerifyPeriod time.Duration
 }
 
 // Report is one look. Its JSON form is a contract: see docs/json.md.
@@ -39,7 +46,9 @@ type Report struct {
 	// RecoveryPoint is the newest instant that any target can restore; nil: none can restore anything.
 	RecoveryPoint *time.Time `json:"recovery_point"`
 	Snapshot      string     `json:"snapshot,omitempty"` // that restores to it
-	// Proved is when a restore of it was last tried with success; this version tries none.
+	Proof         string     `json:"proof,omitempty"`    // of this snapshot, one of proof.State…
+	ProofAt       *time.Time `json:"proof_at"`           // when that was found out; nil: it was not
+	// Proved is when a drill last restored a snapshot of any target; nil: none ever did.
 	Proved   *time.Time `json:"proved"`
 	Targets  []Target   `json:"targets"`
 	Problems []Problem  `json:"problems"` // gravest first; empty when healthy
@@ -56,6 +65,18 @@ type Target struct {
 	Waiting       int        `json:"waiting"`        // snapshots on this host that the target does not have yet
 	WaitingSince  *time.Time `json:"waiting_since"`  // capture of the oldest of them
 	Lost          int        `json:"lost"`           // snapshots that it will never have, ever
+	Proved        *time.Time `json:"proved"`         // when a drill last restored a snapshot of it
+	Failed        int        `json:"failed"`         // snapshots on which the newest word is that they cannot be restored
+}
+
+// found is what judge needs of a target beside that.
+type found struct {
+	latest  *repo.Entry // the newest that a restore would take; nil: none
+	oldest  time.Time   // capture of the oldest that can be restored
+	history *proof.History
+	failed  []*repo.Entry // those that Target.Failed counts, oldest first
+	err     error         // why it was not read, or holds nothing
+	unknown error         // why its drill records were not read
 }
 
 // Problem is one thing that a person should do something about.
@@ -67,46 +88,97 @@ type Problem struct {
 // Look reads all targets at once and the spool. It never fails: what cannot be read is a problem.
 func Look(ctx context.Context, cfg Config, now time.Time) *Report {
 	r := &Report{Cluster: cfg.Cluster, Time: now.UTC(), Targets: make([]Target, len(cfg.Targets)), Problems: []Problem{}}
-	newest := make([]*repo.Entry, len(cfg.Targets))
-	failed := make([]error, len(cfg.Targets))
+	seen := make([]found, len(cfg.Targets))
 	var wg sync.WaitGroup
 	for i, t := range cfg.Targets {
-		wg.Go(func() { r.Targets[i], newest[i], failed[i] = look(ctx, t, cfg.Trust, now) })
+		wg.Go(func() { r.Targets[i], seen[i] = look(ctx, t, cfg.Trust, now) })
 	}
 	wg.Wait()
-	r.queue(cfg.Queue)
-	for _, e := range newest {
-		if e != nil && (r.RecoveryPoint == nil || e.Manifest.CaptureStart.After(*r.RecoveryPoint)) {
-			r.RecoveryPoint, r.Snapshot = &e.Manifest.CaptureStart, e.Manifest.ID
-		}
+	if cfg.Queue != nil {
+		r.queue(cfg.Queue)
 	}
-	r.judge(failed, cfg.Period)
+	newest := r.summarize(seen)
+	r.judge(seen, cfg.Period)
+	r.judgeProof(seen, cfg.VerifyPeriod)
+	r.judgeCluster(newest)
 	r.Healthy = len(r.Problems) == 0
 	return r
 }
 
-func look(ctx context.Context, t replicate.Target, trust *seal.Trust, now time.Time) (Target, *repo.Entry, error) {
+func look(ctx context.Context, t replicate.Target, trust *seal.Trust, now time.Time) (Target, found) {
 	ctx, cancel := context.WithTimeout(ctx, targetTimeout)
 	defer cancel()
-	out := Target{Name: t.Name, Location: t.Repo.Bucket().Location()}
+	out, seen := Target{Name: t.Name, Location: t.Repo.Bucket().Location()}, found{history: &proof.History{}}
 	c, err := t.Repo.Catalogue(ctx, trust)
 	if err != nil {
-		return out, nil, err
+		seen.err = err
+		return out, seen
 	}
 	out.Readable = true
+	seen.readProof(ctx, t, c, trust, now)
 	for i := range c.Entries {
-		if c.Entries[i].Restorable(false) {
-			out.Restorable++
-		} else {
+		e := &c.Entries[i]
+		if !e.Restorable(false) {
 			out.Other++
+			continue
+		}
+		if out.Restorable++; out.Restorable == 1 {
+			seen.oldest = e.Manifest.CaptureStart
+		}
+		if seen.history.OfEntry(e).State == proof.StateFailed {
+			seen.failed = append(seen.failed, e)
 		}
 	}
-	latest, err := c.Latest(now, false)
-	if err != nil {
-		return out, nil, err
+	out.Failed = len(seen.failed)
+	if at, ok := seen.history.LastPassed(); ok {
+		out.Proved = &at
 	}
-	out.RecoveryPoint = &latest.Manifest.CaptureStart
-	return out, latest, nil
+	if seen.latest, seen.err = c.Latest(now, false); seen.err == nil {
+		out.RecoveryPoint = &seen.latest.Manifest.CaptureStart
+	}
+	return out, seen
+}
+
+// readProof reads the drill records that may be about a snapshot which is there.
+func (f *found) readProof(ctx context.Context, t replicate.Target, c *repo.Catalogue, trust *seal.Trust, now time.Time) {
+	h, err := proof.Read(ctx, t.Repo, trust, proof.ReadOptions{
+		Target: proof.Target{Name: t.Name}, Since: proof.Oldest(c.Entries), Limit: proof.MostRecords, Now: now,
+	})
+	if err != nil {
+		f.unknown = err
+		return
+	}
+	f.history, f.unknown = h, h.Unreadable()
+}
+
+// summarize chooses among the targets: the newest snapshot, and of several copies the one that is proved best. It
+// returns its entry; nil: there is none.
+func (r *Report) summarize(seen []found) *repo.Entry {
+	var newest *repo.Entry
+	for i, f := range seen {
+		if t := r.Targets[i]; t.Proved != nil && (r.Proved == nil || t.Proved.After(*r.Proved)) {
+			r.Proved = t.Proved
+		}
+		if f.latest == nil {
+			continue
+		}
+		standing := f.history.OfEntry(f.latest)
+		point := &f.latest.Manifest.CaptureStart
+		if r.RecoveryPoint != nil && (point.Before(*r.RecoveryPoint) || (point.Equal(*r.RecoveryPoint) && worth(standing.State) <= worth(r.Proof))) {
+			continue
+		}
+		newest, r.RecoveryPoint, r.Snapshot = f.latest, point, f.latest.Manifest.ID
+		r.Proof, r.ProofAt = standing.State, nil
+		if standing.State != proof.StateUnproven {
+			r.ProofAt = &standing.At
+		}
+	}
+	return newest
+}
+
+// worth orders what is known of a snapshot.
+func worth(state string) int {
+	return slices.Index([]string{proof.StateFailed, proof.StateUnproven, proof.StateDataProved, proof.StateProved}, state)
 }
 
 func (r *Report) queue(q *replicate.Queue) {
@@ -125,17 +197,20 @@ func (r *Report) queue(q *replicate.Queue) {
 }
 
 // judge names what is wrong, gravest first.
-func (r *Report) judge(failed []error, period time.Duration) {
+func (r *Report) judge(seen []found, period time.Duration) {
 	late := 2 * period
+	if period <= 0 {
+		late = math.MaxInt64
+	}
 	if r.RecoveryPoint != nil && r.Time.Sub(*r.RecoveryPoint) > late {
 		r.problem(hint.New(fmt.Errorf("the newest snapshot is from %s: more than twice the schedule's %s have passed", r.RecoveryPoint.Format(time.RFC3339), period),
 			"systemctl status drd, then drd check"))
 	}
-	for i, err := range failed {
+	for i, f := range seen {
 		t := r.Targets[i]
 		switch {
-		case err != nil:
-			r.problem(fmt.Errorf("target %s: %w", t.Name, err))
+		case f.err != nil:
+			r.problem(fmt.Errorf("target %s: %w", t.Name, f.err))
 		case r.RecoveryPoint.Sub(*t.RecoveryPoint) > late:
 			r.problem(hint.New(fmt.Errorf("target %s: its newest snapshot is from %s, another target has one from %s", t.Name, t.RecoveryPoint.Format(time.RFC3339), r.RecoveryPoint.Format(time.RFC3339)),
 				"drd check"))

@@ -25,6 +25,11 @@ type site struct {
 	signer *seal.Signer
 	dirs   []string
 	cfg    status.Config
+	// manifest says what put writes beside the usual.
+	manifest struct {
+		EtcdVersion string
+		Alarms      []string
+	}
 }
 
 func newSite(t *testing.T, targets int) *site {
@@ -38,6 +43,7 @@ func newSite(t *testing.T, targets int) *site {
 		t.Fatal(err)
 	}
 	s := &site{t: t}
+	s.manifest.EtcdVersion = "3.7.3"
 	if s.signer, err = seal.LoadSigner(key); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +79,7 @@ func (s *site) put(at time.Time, targets ...int) {
 	signed, err := repo.Sign(&repo.Manifest{
 		Format: repo.ManifestFormat, ID: id.String(), Cluster: cluster, EtcdClusterID: "c1", Timeline: "00000000000000a1",
 		Member: repo.Member{ID: "a1"}, CaptureStart: id.Time, CaptureEnd: id.Time, Revision: 7, CompactRevision: -1,
-		DBSize: 1000, Keys: 1, Revisions: 1, EtcdVersion: "3.7.3", HashKV: repo.HashKV{Revision: 7, CompactRevision: -1},
+		DBSize: 1000, Keys: 1, Revisions: 1, EtcdVersion: s.manifest.EtcdVersion, Alarms: s.manifest.Alarms, HashKV: repo.HashKV{Revision: 7, CompactRevision: -1},
 		Plain: repo.Plain{SHA256: strings.Repeat("ab", 32), Size: 1032},
 		Object: repo.Object{
 			Name: "snapshot.db.zst.age", SHA256: "15afe86d8fe29a7ac6fd85a58042abc8e3f7d5f3d62b2a7f8a8e12fce7d4b3a6",

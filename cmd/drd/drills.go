@@ -1,0 +1,118 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/drd-project/drd/internal/config"
+	"github.com/drd-project/drd/internal/daemon"
+	"github.com/drd-project/drd/internal/drill"
+	"github.com/drd-project/drd/internal/members"
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/survey"
+	"github.com/drd-project/drd/internal/verify"
+)
+
+// drillSetup is what runs of drills need, from the configuration or from flags.
+type drillSetup struct {
+	targets       []drill.Target
+	trust         *seal.Trust
+	signer        *seal.Signer // nil: no records, because of unsigned
+	unsigned      string
+	keys          verify.Keys
+	members       *members.Log // nil: what live members said is not known here
+	scratch       string
+	stateDir      string // "": no lock, and no records that wait
+	etcdBinary    string
+	memoryLimit   int64
+	coverWithin   time.Duration
+	runsPerPeriod int
+	log           *slog.Logger
+}
+
+// runner wipes what killed drills left in the scratch directory.
+func (s drillSetup) runner() (*verify.Runner, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name this host in drill records: %w", err)
+	}
+	etcd := selfScratch()
+	etcd.Binary, etcd.MemoryLimit = s.etcdBinary, s.memoryLimit
+	driller, err := drill.New(drill.Config{
+		Host: host, Build: build(), Trust: s.trust, ScratchDir: s.scratch, Keys: s.keys.Find,
+		Inspector: selfInspector(), Survey: selfSurvey(), Etcd: etcd, Triples: s.triples(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	var canOpen func(*repo.Manifest) bool
+	if len(s.targets) > 0 {
+		canOpen = s.keys.CanOpen(s.targets[0].Repo)
+	}
+	return verify.New(verify.Config{
+		Host: host, Targets: s.targets, Driller: driller, Trust: s.trust, Signer: s.signer, StateDir: s.stateDir,
+		CoverWithin: s.coverWithin, RunsPerPeriod: s.runsPerPeriod, CanOpen: canOpen, Build: build(), Log: s.log,
+	})
+}
+
+// triples are what live members said of themselves, for a copy of their data.
+func (s drillSetup) triples() func(revision, compact int64) []drill.Triple {
+	if s.members == nil {
+		return nil
+	}
+	return func(revision, compact int64) []drill.Triple {
+		var out []drill.Triple
+		for _, t := range s.members.Covering(revision, compact) {
+			out = append(out, drill.Triple(t))
+		}
+		return out
+	}
+}
+
+// selfSurvey surveys with this very program as the child process, as selfInspector does.
+func selfSurvey() survey.Reader {
+	return survey.Reader{Program: "/proc/self/exe", Command: []string{"drd", surveyCommand}}
+}
+
+// drillSetup is what the daemon's drills need on this host.
+func (n *node) drillSetup(log *slog.Logger) (drillSetup, error) {
+	s := drillSetup{
+		trust: n.trust, signer: n.signer, members: n.members, keys: verify.Keys{Ring: n.keys, Identities: fileIdentities(n.cfg)},
+		log: log,
+	}
+	for _, t := range n.targets {
+		s.targets = append(s.targets, drill.Target{Name: t.Name, Repo: t.Repo})
+	}
+	return s, s.configure(n.cfg)
+}
+
+// configure fills in what the section verify says.
+func (s *drillSetup) configure(cfg *config.Config) error {
+	ticks, err := cfg.DrillTicks()
+	if err != nil {
+		return usageError{err}
+	}
+	s.scratch, s.stateDir = cfg.Scratch(), cfg.StateDir
+	s.etcdBinary, s.memoryLimit = cfg.Verify.EtcdBinary, cfg.Verify.MemoryLimit
+	s.coverWithin = cmp.Or(cfg.Verify.CoverWithin, daemon.DefaultCover)
+	if ticks != nil {
+		s.runsPerPeriod = max(1, int(s.coverWithin/daemon.LongestGap(ticks, time.Now())))
+	}
+	return nil
+}
+
+// fileIdentities reads verify.identity_file afresh each time, and asks nobody for a passphrase. nil where there is none.
+func fileIdentities(cfg *config.Config) func() ([]age.Identity, error) {
+	if cfg.Verify.IdentityFile == "" {
+		return nil
+	}
+	return func() ([]age.Identity, error) {
+		return seal.LoadIdentities([]string{cfg.Verify.IdentityFile}, nil)
+	}
+}
