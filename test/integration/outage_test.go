@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,7 +106,7 @@ func TestStoreComesAndGoes(t *testing.T) {
 }
 
 // killDaemon starts the daemon n times on a day on which it takes a snapshot, uploads it and prunes, and kills it at a
-// moment of that. Then everything listed must restore, and one undisturbed run must leave nothing behind.
+// moment of that. After each, everything listed must restore, and at last one undisturbed run must leave nothing behind.
 func killDaemon(t *testing.T, n int) {
 	e := servers.StartEtcd(t, servers.EtcdConfig{})
 	st := newBucket(t, servers.StartMinIO(t).S3, "drd-test")
@@ -115,17 +116,19 @@ func killDaemon(t *testing.T, n int) {
 	s.write(ofEtcd(e))
 	fill(t, e.Client(t), s.value, 8)
 
-	took := s.dayOfDaemon()
+	s.dayOfDaemon()
+	write(t, e.Client(t), "second/", s.value, 1)
+	took := s.dayOfDaemon() // with two good snapshots from here on
 	hits := 0
-	for i, after := range moments(n, took+took/5) {
+	all := moments(n, took+took/5)
+	mathrand.New(mathrand.NewPCG(3, 11)).Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] }) // early deaths after late ones, too
+	for i, after := range all {
 		write(t, e.Client(t), fmt.Sprintf("after-%d/", i), s.value, 1)
 		if r, hit := s.interrupt(s.freshDaemon(), after, syscall.SIGKILL); hit && r.code == -1 {
 			hits++
 		}
 		s.secrets.checkAll(t, "the state directory", filesBelow(t, s.state))
-		if i%50 == 49 {
-			wantAllRestore(t, s)
-		}
+		wantAllRestore(t, s)
 	}
 	if hits < n*9/10 {
 		t.Errorf("only %d of %d daemons were killed", hits, n)

@@ -22,10 +22,26 @@ func StartMinIO(tb testing.TB, opts ...S3Option) *MinIO {
 	s := newS3(tb, "minio", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", opts)
 
 	certs, data := minioCerts(tb, s.ca), tb.TempDir()
+	if s.drive > 0 {
+		s.mount(data, s.drive)
+	}
 	s.launchOn(tb, func(addr string) []string {
 		return []string{"server", "--quiet", "--address", addr, "--certs-dir", certs, data}
 	})
 	return &MinIO{s}
+}
+
+// WithDrive gives MinIO a drive of so many bytes. It is in memory, and empty again when the server is started again.
+func WithDrive(size int64) S3Option { return func(s *s3Setup) { s.drive = size } }
+
+// Rekey restarts MinIO with other keys, as its operator does to revoke the ones before. CredentialsFile keeps those until
+// the test calls WriteCredentials.
+func (m *MinIO) Rekey() {
+	m.tb.Helper()
+	m.Stop()
+	m.newKeys()
+	m.env = append(m.env, "MINIO_ROOT_USER="+m.AccessKey, "MINIO_ROOT_PASSWORD="+m.SecretKey) // the last one counts
+	m.Start()
 }
 
 // minioCerts lays out a certificate the way MinIO wants to find it.

@@ -28,13 +28,14 @@ const (
 // process is one server program: it can be stopped and started again with the same arguments. Its methods are not
 // safe for concurrent use, except Logs.
 type process struct {
-	tb    testing.TB
-	name  string
-	path  string
-	args  []string
-	env   []string
-	log   string                      // file that takes its output, over all starts
-	ready func(context.Context) error // nil when it answers as it should
+	tb     testing.TB
+	name   string
+	path   string
+	args   []string
+	env    []string
+	log    string                      // file that takes its output, over all starts
+	ready  func(context.Context) error // nil when it answers as it should
+	mounts *mount                      // nil: none of its own
 
 	cmd      *exec.Cmd
 	exited   chan struct{} // closed when cmd has ended
@@ -99,8 +100,8 @@ func (p *process) run() error {
 	}
 	p.logStart = info.Size()
 
-	cmd := exec.Command(p.path, p.args...)
-	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = p.env, out, out, ownGroup()
+	cmd := p.command()
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, out, out
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -111,6 +112,15 @@ func (p *process) run() error {
 	}()
 	p.cmd, p.exited = cmd, exited
 	return nil
+}
+
+func (p *process) command() *exec.Cmd {
+	if p.mounts != nil {
+		return p.mounts.command(p.path, p.args)
+	}
+	cmd := exec.Command(p.path, p.args...)
+	cmd.SysProcAttr = ownGroup()
+	return cmd
 }
 
 // waitReady polls until the server answers, ends, or has had its time.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -28,15 +29,17 @@ type S3 struct {
 	CAFile               string // PEM file of the authority that signed the server's certificate
 	CredentialsFile      string // the keys in AWS's shared credentials format, profile default, mode 0600
 
-	ca *CA
+	ca    *CA
+	drive int64 // bytes of a file system of its own; 0: none
 }
 
 // S3Option changes an S3 server before it starts.
 type S3Option func(*s3Setup)
 
 type s3Setup struct {
-	ca  *CA
-	env []string
+	ca    *CA
+	env   []string
+	drive int64
 }
 
 // WithCA has the server's certificate signed by ca rather than by an authority of its own.
@@ -57,21 +60,28 @@ func newS3(tb testing.TB, tool, userVar, passwordVar string, opts []S3Option) *S
 	if setup.ca == nil {
 		setup.ca = NewCA(tb)
 	}
-	s := &S3{
-		Region:    region,
-		AccessKey: "access" + rand.Text()[:10], // MinIO takes 3 to 20 characters
-		SecretKey: rand.Text(),
-		CAFile:    setup.ca.CertFile(),
-		ca:        setup.ca,
-	}
+	s := &S3{Region: region, CAFile: setup.ca.CertFile(), ca: setup.ca, drive: setup.drive}
+	s.newKeys()
 	s.CredentialsFile = filepath.Join(tb.TempDir(), "credentials")
-	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", s.AccessKey, s.SecretKey)
-	if err := os.WriteFile(s.CredentialsFile, []byte(text), 0o600); err != nil {
-		tb.Fatalf("write credentials of %s: %v", tool, err)
-	}
+	s.WriteCredentials(tb)
 	s.process = newProcess(tb, tool, append([]string{userVar + "=" + s.AccessKey, passwordVar + "=" + s.SecretKey}, setup.env...)...)
 	s.ready = s.listsBuckets
 	return s
+}
+
+func (s *S3) newKeys() {
+	s.AccessKey = "access" + rand.Text()[:10] // MinIO takes 3 to 20 characters
+	s.SecretKey = rand.Text()
+}
+
+// WriteCredentials puts the keys that count now into CredentialsFile, at once and as a whole.
+func (s *S3) WriteCredentials(tb testing.TB) {
+	tb.Helper()
+	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", s.AccessKey, s.SecretKey)
+	fresh := s.CredentialsFile + ".new"
+	if err := errors.Join(os.WriteFile(fresh, []byte(text), 0o600), os.Rename(fresh, s.CredentialsFile)); err != nil {
+		tb.Fatalf("write the credentials of an S3 server: %v", err)
+	}
 }
 
 // launchOn starts the server on a free port; args gives its arguments for an address, HOST:PORT.

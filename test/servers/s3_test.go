@@ -43,6 +43,44 @@ func TestTwoS3ServersOfOneAuthority(t *testing.T) {
 	}
 }
 
+// TestSmallDrive: a server whose drive is full says so, and can be freed.
+func TestSmallDrive(t *testing.T) {
+	s := StartMinIO(t, WithDrive(32<<20))
+	s.CreateBucket(t, "plain", false)
+	client, large := s.Client(t), bytes.Repeat([]byte("x"), 40<<20)
+	put := func(body []byte) error {
+		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("plain"), Key: aws.String("key"), Body: bytes.NewReader(body)})
+		return err
+	}
+	var api smithy.APIError
+	if err := put(large); !errors.As(err, &api) {
+		t.Errorf("put more than there is room for: %v", err)
+	}
+	if err := put(large[:1<<20]); err != nil {
+		t.Errorf("put what there is room for: %v", err)
+	}
+}
+
+// TestRekey: the keys before are refused, those after do, and the data stays.
+func TestRekey(t *testing.T) {
+	s := StartMinIO(t)
+	s.CreateBucket(t, "plain", false)
+	before := s.Client(t)
+	if err := putOnce(t, before, "plain", "first"); err != nil {
+		t.Fatal(err)
+	}
+	s.Rekey()
+	var api smithy.APIError
+	if _, err := before.ListBuckets(t.Context(), &s3.ListBucketsInput{}); !errors.As(err, &api) || api.ErrorCode() != "InvalidAccessKeyId" {
+		t.Errorf("the keys before: %v", err)
+	}
+	if got := read(t, s.Client(t), "plain"); got != "first" {
+		t.Errorf("the object is %q", got)
+	}
+	s.WriteCredentials(t)
+	testCredentialsFile(t, s.S3)
+}
+
 // testS3 checks what tests of drd count on: buckets, writing once, Object Lock, data that survives a restart.
 func testS3(t *testing.T, s *S3) {
 	client := s.Client(t)
