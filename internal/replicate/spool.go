@@ -199,14 +199,8 @@ func (s *spool) remove(id repo.ID) error {
 // sweep removes what a killed capture left: sealed objects under temporary names, and payloads without a manifest.
 // Both also belong to a capture under way, so only who may capture may sweep.
 func (s *spool) sweep() error {
-	temps, err := filepath.Glob(filepath.Join(s.root, storage.TempPrefix+"*"))
-	if err != nil {
-		return fmt.Errorf("sweep the spool: %w", err)
-	}
-	for _, t := range temps {
-		if err := os.Remove(t); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("sweep the spool: %w", err)
-		}
+	if err := removeTemps(s.root); err != nil {
+		return err
 	}
 	ids, err := s.all()
 	if err != nil {
@@ -214,11 +208,28 @@ func (s *spool) sweep() error {
 	}
 	for _, id := range ids {
 		has, err := s.has(id)
-		if err == nil && !has {
+		switch {
+		case err != nil:
+		case has:
+			err = removeTemps(s.home(id)) // killed just after its commit
+		default:
 			err = s.remove(id)
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func removeTemps(dir string) error {
+	temps, err := filepath.Glob(filepath.Join(dir, storage.TempPrefix+"*"))
+	if err != nil {
+		return fmt.Errorf("sweep the spool: %w", err)
+	}
+	for _, t := range temps {
+		if err := os.Remove(t); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("sweep the spool: %w", err)
 		}
 	}
 	return nil
