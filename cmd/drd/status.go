@@ -12,6 +12,7 @@ import (
 
 	"github.com/drd-project/drd/internal/daemon"
 	"github.com/drd-project/drd/internal/proof"
+	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/status"
 )
 
@@ -70,7 +71,8 @@ func statusConfig(n *node, now time.Time) (status.Config, error) {
 		return cfg, err
 	}
 	cfg.Queue, cfg.Period = n.runner.Queue(), daemon.LongestGap(ticks, now)
-	return cfg, nil
+	cfg.Lost, err = replicate.Losses(n.cfg.StateDir)
+	return cfg, err
 }
 
 func writeStatus(w io.Writer, r *status.Report) error {

@@ -27,7 +27,7 @@ func (s *site) drill(target int, at, captured time.Time, level proof.Level, outc
 		Target:  proof.Target{Name: s.cfg.Targets[target].Name, Location: r.Bucket().Location()},
 		Started: at.UTC(), Ended: at.UTC(), Drills: []proof.Drill{d}, Drd: repo.Build{Version: "test"},
 	}
-	if _, _, err := proof.Store(s.t.Context(), r, rec, s.signer); err != nil {
+	if _, _, err := proof.Store(s.t.Context(), r, rec, s.keys.Signer); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -30,6 +30,8 @@ type Config struct {
 	Trust   *seal.Trust
 	// Queue holds what waits for each target; its workers need not run. nil: this host takes no snapshots.
 	Queue *replicate.Queue
+	// Lost are the snapshots that this host recorded as lost for a target, by replicate.Losses.
+	Lost []replicate.Loss
 	// Period is the longest time between two ticks of the schedule. A recovery point older than twice that is a problem.
 	// 0: it is not known, and nothing is late.
 	Period time.Duration
@@ -99,6 +101,7 @@ func Look(ctx context.Context, cfg Config, now time.Time) *Report {
 	}
 	newest := r.summarize(seen)
 	r.judge(seen, cfg.Period)
+	r.judgeLost(cfg.Lost)
 	r.judgeProof(seen, cfg.VerifyPeriod)
 	r.judgeCluster(newest)
 	r.Healthy = len(r.Problems) == 0

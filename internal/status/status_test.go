@@ -5,14 +5,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
-	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/status"
 	"github.com/drd-project/drd/internal/storage/dir"
 )
@@ -22,7 +21,7 @@ const cluster = "prod"
 // site is some targets with a signer, and no cluster: what status must work with.
 type site struct {
 	t      *testing.T
-	signer *seal.Signer
+	keys   *sealtest.Keys
 	dirs   []string
 	cfg    status.Config
 	// manifest says what put writes beside the usual.
@@ -34,20 +33,9 @@ type site struct {
 
 func newSite(t *testing.T, targets int) *site {
 	t.Helper()
-	private, _, err := seal.GenerateSigningKey("node")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := filepath.Join(t.TempDir(), "signing.key")
-	if err := os.WriteFile(key, private, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t}
+	s := &site{t: t, keys: sealtest.New(t)}
 	s.manifest.EtcdVersion = "3.7.3"
-	if s.signer, err = seal.LoadSigner(key); err != nil {
-		t.Fatal(err)
-	}
-	s.cfg = status.Config{Cluster: cluster, Trust: seal.TrustOf(s.signer.PublicKey(), "node"), Period: 6 * time.Hour}
+	s.cfg = status.Config{Cluster: cluster, Trust: s.keys.Trust, Period: 6 * time.Hour}
 	for i := range targets {
 		s.dirs = append(s.dirs, t.TempDir())
 		b, err := dir.Open(s.dirs[i], dir.Options{})
@@ -60,11 +48,8 @@ func newSite(t *testing.T, targets int) *site {
 		}
 		s.cfg.Targets = append(s.cfg.Targets, replicate.Target{Name: string(rune('a' + i)), Repo: r})
 	}
-	keys, err := seal.OpenKeyRing(filepath.Join(t.TempDir(), "keys"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.cfg.Queue, err = replicate.New(replicate.Config{Cluster: cluster, StateDir: t.TempDir(), Targets: s.cfg.Targets, Keys: keys, Log: slog.New(slog.DiscardHandler)})
+	var err error
+	s.cfg.Queue, err = replicate.New(replicate.Config{Cluster: cluster, StateDir: t.TempDir(), Targets: s.cfg.Targets, Keys: s.keys.Ring, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +71,7 @@ func (s *site) put(at time.Time, targets ...int) {
 			Size: int64(len(payload)), Envelope: "age-v1", Recipients: []string{"SHA256:x"},
 		},
 		Drd: repo.Build{Version: "test"},
-	}, s.signer)
+	}, s.keys.Signer)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -100,6 +85,12 @@ func (s *site) put(at time.Time, targets ...int) {
 			s.t.Fatal(err)
 		}
 	}
+}
+
+// lose records that a target will never have the snapshot of that time.
+func (s *site) lose(target string, at time.Time) {
+	id := repo.ID{Time: at, Revision: 1, Member: 1}
+	s.cfg.Lost = append(s.cfg.Lost, replicate.Loss{At: at, Target: target, Snapshot: id.String(), Reason: "the spool is full", Total: 1})
 }
 
 func texts(r *status.Report) string {
@@ -135,6 +126,15 @@ func TestLook(t *testing.T) {
 				s.t.Fatal(err)
 			}
 		}, false, time.Hour, []string{"target b: ", "does not exist"}},
+		"lost, and nothing since": {func(s *site) {
+			s.put(now.Add(-3*time.Hour), 0, 1)
+			s.put(now.Add(-2*time.Hour), 0)
+			s.lose("b", now.Add(-2*time.Hour))
+		}, false, 2 * time.Hour, []string{"target b: it will never have snapshot 20", ": the spool is full"}},
+		"lost, and made up for": {func(s *site) {
+			s.lose("b", now.Add(-2*time.Hour))
+			s.put(now.Add(-time.Hour), 0, 1)
+		}, true, time.Hour, nil},
 		"dated in the future": {func(s *site) {
 			s.put(now.Add(-time.Hour), 0, 1)
 			s.put(now.Add(48*time.Hour), 0, 1)
