@@ -106,7 +106,8 @@ func newRunner(n *node, log *slog.Logger) (*backup.Runner, error) {
 		Cluster: n.cfg.Cluster, StateDir: n.cfg.StateDir, Keys: n.keys, Signer: n.signer, Trust: n.trust,
 		Targets: n.targets, Recipients: n.recipients, Inspector: selfInspector(),
 		StallTimeout: n.cfg.Snapshot.StallTimeout, ScanBelow: n.cfg.Snapshot.HashMembersBelow,
-		SpoolMax: n.cfg.SpoolMaxBytes, Keep: n.cfg.SpoolKeep, Build: build(), Log: log,
+		MembersSaid: n.members.Comparisons,
+		SpoolMax:    n.cfg.SpoolMaxBytes, Keep: n.cfg.SpoolKeep, Build: build(), Log: log,
 	})
 }
 

@@ -55,8 +55,10 @@ type Config struct {
 	Keep int
 	// ScanBelow is the database size in bytes up to which live members are asked to hash their whole store.
 	ScanBelow int64
-	Build     repo.Build
-	Log       *slog.Logger
+	// MembersSaid is how the members of a large database compare, without asking them: members.Log.Comparisons. nil: unknown.
+	MembersSaid func(etcdClusterID string, now time.Time) []repo.Comparison
+	Build       repo.Build
+	Log         *slog.Logger
 }
 
 // Observer is told how a backup goes. Its methods may be called from several goroutines and must return at once.
@@ -247,7 +249,7 @@ func (r *run) describe(ctx context.Context, member Member, facts snapshot.Facts)
 		Cluster: r.cfg.Cluster, MemberName: memberName(members, r.taken.Status.MemberID),
 		Timeline: timeline, Parent: parent, Slot: r.slot,
 		Previous:   r.history.previous(r.taken.Status.MemberID),
-		Compared:   r.taken.Compare(ctx, member, members, facts, r.cfg.ScanBelow),
+		Compared:   r.compared(ctx, member, members, facts),
 		Recipients: r.cfg.Recipients.Fingerprints(), Build: r.cfg.Build,
 	})
 	signed, err := repo.Sign(m, r.cfg.Signer)
@@ -255,6 +257,18 @@ func (r *run) describe(ctx context.Context, member Member, facts snapshot.Facts)
 		return nil, fmt.Errorf("sign %s: %w", m.ID, err)
 	}
 	return signed, nil
+}
+
+// compared is how a small database compares with what live members say of theirs now, and of a large one, how the members
+// compare with each other by what they have said.
+func (r *run) compared(ctx context.Context, member Member, members []etcd.Member, facts snapshot.Facts) []repo.Comparison {
+	if facts.DBSize >= r.cfg.ScanBelow {
+		if r.cfg.MembersSaid == nil {
+			return nil
+		}
+		return r.cfg.MembersSaid(etcd.FormatID(r.taken.Status.ClusterID), time.Now())
+	}
+	return r.taken.Compare(ctx, member, members, facts, r.cfg.ScanBelow)
 }
 
 func memberName(members []etcd.Member, id uint64) string {

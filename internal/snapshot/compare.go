@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -23,25 +22,28 @@ type Hasher interface {
 	HashKV(ctx context.Context, endpoint string, revision int64) (etcd.Hash, error)
 }
 
-// Compare asks live members for HashKV and compares it with what was read from the snapshot.
+// Compare asks live members for HashKV at the snapshot's own revision and compares it with what was read from the snapshot.
 //
-// A small database (below scanBelow bytes) is asked at the snapshot's own revision: etcd scans the whole store
-// for that, under load. Of a larger one only the hash of the last compaction is asked, which etcd ≥ 3.5.5 keeps
-// in memory. The snapshot cannot confirm that one (the entries it covers are compacted away), so the
-// members are compared with each other.
-//
-// Two hashes are compared only when revision and compact revision are equal in both. No
-// error is returned: what could not be compared says why, and no backup waits for it.
+// etcd scans the whole store for that, while others wait, so only a database below scanBelow bytes is compared: of a larger
+// one Compare returns nil. Two hashes are compared only when revision and compact revision are equal in both. No error is
+// returned: what could not be compared says why, and no backup waits for it.
 func (t *Taken) Compare(ctx context.Context, from Hasher, members []etcd.Member, f Facts, scanBelow int64) []repo.Comparison {
-	voters := slices.DeleteFunc(slices.Clone(members), func(m etcd.Member) bool { return m.IsLearner || len(m.ClientURLs) == 0 })
-	if f.DBSize < scanBelow {
-		return t.compareScanned(ctx, from, voters, f)
-	}
-	if f.CompactRevision == NeverCompacted || len(voters) < 2 || !cachesHashes(t.Status.Version) {
+	if f.DBSize >= scanBelow {
 		return nil
 	}
-	answers := askAll(ctx, from, voters, f.CompactRevision)
-	return amongMembers(answers)
+	var out []repo.Comparison
+	for _, m := range members { // one after the other: they must not all scan at the same moment
+		if m.IsLearner || len(m.ClientURLs) == 0 {
+			continue
+		}
+		a := ask(ctx, from, m, f.Revision)
+		c := a.comparison()
+		if a.err == nil {
+			t.judge(ctx, &c, f)
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 // answer is what one member said, or why it said nothing.
@@ -50,15 +52,6 @@ type answer struct {
 	endpoint string
 	hash     etcd.Hash
 	err      error
-}
-
-// askAll asks one member after the other: they must not all scan at the same moment.
-func askAll(ctx context.Context, from Hasher, members []etcd.Member, revision int64) []answer {
-	answers := make([]answer, 0, len(members))
-	for _, m := range members {
-		answers = append(answers, ask(ctx, from, m, revision))
-	}
-	return answers
 }
 
 func ask(ctx context.Context, from Hasher, m etcd.Member, revision int64) answer {
@@ -84,19 +77,6 @@ func (a answer) comparison() repo.Comparison {
 	return c
 }
 
-// compareScanned compares each member's hash at the snapshot's revision with the snapshot's own.
-func (t *Taken) compareScanned(ctx context.Context, from Hasher, members []etcd.Member, f Facts) []repo.Comparison {
-	var out []repo.Comparison
-	for _, a := range askAll(ctx, from, members, f.Revision) {
-		c := a.comparison()
-		if a.err == nil {
-			t.judge(ctx, &c, f)
-		}
-		out = append(out, c)
-	}
-	return out
-}
-
 // judge compares an answer with the snapshot, which can be hashed as of any compaction that happened since.
 func (t *Taken) judge(ctx context.Context, c *repo.Comparison, f Facts) {
 	ours := f.HashKV
@@ -117,53 +97,6 @@ func (t *Taken) judge(ctx context.Context, c *repo.Comparison, f Facts) {
 	if c.Hash == ours {
 		c.Result = repo.ResultEqual
 	}
-}
-
-// amongMembers compares the answers for one compaction with each other. Where they are not all equal, every
-// one of them differs: two hashes do not say which of the two members is right.
-func amongMembers(answers []answer) []repo.Comparison {
-	out := make([]repo.Comparison, len(answers))
-	var same []*repo.Comparison // of the same revision and compact revision
-	for i, a := range answers {
-		c := &out[i]
-		*c = a.comparison()
-		switch {
-		case a.err != nil:
-		case len(same) > 0 && (c.Revision != same[0].Revision || c.CompactRevision != same[0].CompactRevision):
-			c.Result = repo.ResultNotCompared
-			c.Reason = fmt.Sprintf("compacted at %d, member %s at %d", c.CompactRevision, same[0].Member, same[0].CompactRevision)
-		default:
-			same = append(same, c)
-		}
-	}
-	if len(same) == 1 {
-		same[0].Result, same[0].Reason = repo.ResultNotCompared, "no other member answered for the same compaction"
-		return out
-	}
-	result := repo.ResultEqual
-	for _, c := range same {
-		if c.Hash != same[0].Hash {
-			result = repo.ResultDiffers
-		}
-	}
-	for _, c := range same {
-		c.Result = result
-	}
-	return out
-}
-
-// cachesHashes: etcd keeps the hashes of compactions since 3.5.5. Older ones would scan the whole store.
-func cachesHashes(version string) bool {
-	var v [3]int
-	for i, part := range strings.SplitN(version, ".", 3) {
-		digits, _, _ := strings.Cut(part, "-")
-		n, err := strconv.Atoi(digits)
-		if err != nil {
-			return false
-		}
-		v[i] = n
-	}
-	return slices.Compare(v[:], []int{3, 5, 5}) >= 0
 }
 
 // Diverged says whether any member's data was found to differ.
