@@ -24,20 +24,14 @@ import (
 	"github.com/drd-project/drd/internal/seal"
 	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/snapshot"
+	"github.com/drd-project/drd/internal/snapshot/snapshottest"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
 	"github.com/drd-project/drd/internal/storage/storagetest"
 	"github.com/drd-project/drd/test/servers"
 )
 
-const asChild = "DRD_TEST_INSPECT"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asChild) != "" {
-		os.Exit(snapshot.InspectMain(context.Background(), os.Args[1:], os.Stdout))
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(snapshottest.Main(m)) }
 
 const cluster = "prod-east"
 
@@ -77,13 +71,9 @@ func newNode(t *testing.T, targets int) *node {
 func (n *node) configure(targets int) {
 	n.t.Helper()
 	n.keys = sealtest.New(n.t)
-	self, err := os.Executable()
-	if err != nil {
-		n.t.Fatal(err)
-	}
 	n.cfg = backup.Config{
 		Cluster: cluster, StateDir: n.state, Keys: n.keys.Ring, Signer: n.keys.Signer, Recipients: n.keys.Recipients,
-		Inspector: snapshot.Inspector{Command: []string{"/usr/bin/env", asChild + "=1", self}},
+		Inspector: snapshottest.Inspector(n.t),
 		ScanBelow: 1 << 30, Build: repo.Build{Version: "test"}, Log: slog.New(slog.NewTextHandler(&n.log, nil)),
 	}
 	for i := range targets {

@@ -183,7 +183,7 @@ func TestStopDuringCapture(t *testing.T) {
 // TestFailureDoesNotLookLikeSuccess: a failing backup moves the counter and nothing else.
 func TestFailureDoesNotLookLikeSuccess(t *testing.T) {
 	n := newNode(t, 1)
-	old := n.put(n.signer, 5*time.Hour, 100, nil, 0)
+	old := n.put(n.keys.Signer, 5*time.Hour, 100, nil, 0)
 	failed := make(chan struct{})
 	n.cfg.Backup = func(context.Context, *time.Time) (*backup.Result, error) {
 		defer close(failed)

@@ -298,7 +298,7 @@ func TestDrillState(t *testing.T) {
 // TestProofMetrics: what the records in the targets say, whoever wrote them.
 func TestProofMetrics(t *testing.T) {
 	n := newNode(t, 2)
-	old, newest := n.put(n.signer, 7*time.Hour, 10, nil, 0, 1), n.put(n.signer, time.Hour, 20, nil, 0)
+	old, newest := n.put(n.keys.Signer, 7*time.Hour, 10, nil, 0, 1), n.put(n.keys.Signer, time.Hour, 20, nil, 0)
 	names := []string{
 		"verify_last_success_timestamp_seconds", "verify_last_result", "verify_uncovered_snapshots", "verify_duration_seconds", "restore_estimated_seconds",
 	}
@@ -340,7 +340,7 @@ func (n *node) drilled(target int, at time.Time, m *repo.Manifest, level proof.L
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	e, err := t.Repo.Look(n.t.Context(), id, n.trust)
+	e, err := t.Repo.Look(n.t.Context(), id, n.keys.Trust)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -358,7 +358,7 @@ func (n *node) drilled(target int, at time.Time, m *repo.Manifest, level proof.L
 		Trigger: proof.TriggerSchedule, Target: proof.Target{Name: t.Name, Location: t.Repo.Bucket().Location()},
 		Started: d.Started, Ended: at, Drills: []proof.Drill{d}, Drd: repo.Build{Version: "test"},
 	}
-	if _, _, err := proof.Store(n.t.Context(), t.Repo, rec, n.signer); err != nil {
+	if _, _, err := proof.Store(n.t.Context(), t.Repo, rec, n.keys.Signer); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -375,7 +375,7 @@ func TestVerifierHost(t *testing.T) {
 		runs = append(runs, req.Trigger+" "+strings.Join(req.Targets, ","))
 		return nil, nil
 	}}
-	n.put(n.signer, time.Hour, 10, nil, 0)
+	n.put(n.keys.Signer, time.Hour, 10, nil, 0)
 	n.start()
 	n.until("the run", func() bool {
 		mu.Lock()

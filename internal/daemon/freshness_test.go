@@ -15,6 +15,7 @@ import (
 
 	"github.com/drd-project/drd/internal/metrics"
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 )
 
 // looked is the metrics after one look at every target.
@@ -68,11 +69,11 @@ func TestMetricsFromTargets(t *testing.T) {
 		m.Timeline, m.TimelineParent = "00000000000000b2", m.Timeline
 		m.Compared = []repo.Comparison{{Member: "a1", Result: repo.ResultNotCompared, Reason: "no answer"}}
 	}
-	older := n.put(n.signer, 7*time.Hour, 900, differs, 0, 1)
-	newest := n.put(n.signer, time.Hour, 500, notAsked, 0) // a rebuilt cluster begins with low revisions
-	stranger, _ := newSigner(t)
-	n.put(stranger, time.Minute, 2000, nil, 0) // newer, and nobody's
-	n.put(n.signer, -time.Hour, 3000, nil, 0)  // of a clock that is wrong
+	older := n.put(n.keys.Signer, 7*time.Hour, 900, differs, 0, 1)
+	newest := n.put(n.keys.Signer, time.Hour, 500, notAsked, 0) // a rebuilt cluster begins with low revisions
+	stranger := sealtest.New(t).Signer
+	n.put(stranger, time.Minute, 2000, nil, 0)     // newer, and nobody's
+	n.put(n.keys.Signer, -time.Hour, 3000, nil, 0) // of a clock that is wrong
 	litter := filepath.Join(n.dirs[1], "prod-east/snapshots/20261122T100000Z-r7-a1/snapshot.db.zst.age")
 	foreign := filepath.Join(n.dirs[1], "prod-east/snapshots/notes.txt")
 	for _, path := range []string{litter, foreign} {
@@ -124,7 +125,7 @@ func TestNoSnapshotIsKnown(t *testing.T) {
 func TestTargetOutOfReach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, 2)
-		n.put(n.signer, time.Hour, 500, nil, 0, 1)
+		n.put(n.keys.Signer, time.Hour, 500, nil, 0, 1)
 		n.cfg.Now = time.Now
 		var down atomic.Bool
 		read := n.cfg.Readers[0].Read
@@ -150,7 +151,7 @@ func TestTargetOutOfReach(t *testing.T) {
 		}
 
 		down.Store(true)
-		newer := n.put(n.signer, time.Minute, 600, nil, 0, 1)
+		newer := n.put(n.keys.Signer, time.Minute, 600, nil, 0, 1)
 		f.again()
 		time.Sleep(2 * lookEvery)
 		synctest.Wait()
@@ -205,8 +206,8 @@ func TestTargetThatHangs(t *testing.T) {
 func TestUnreadableManifest(t *testing.T) {
 	n := newNode(t, 1)
 	n.cfg.Now = time.Now
-	old := n.put(n.signer, 7*time.Hour, 400, nil, 0)
-	n.put(n.signer, time.Hour, 500, nil, 0)
+	old := n.put(n.keys.Signer, 7*time.Hour, 400, nil, 0)
+	n.put(n.keys.Signer, time.Hour, 500, nil, 0)
 	read := n.cfg.Readers[0].Read
 	n.cfg.Readers[0].Read = func(ctx context.Context) (*repo.Catalogue, error) {
 		c, err := read(ctx)

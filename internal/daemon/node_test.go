@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -22,7 +21,8 @@ import (
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
-	"github.com/drd-project/drd/internal/snapshot"
+	"github.com/drd-project/drd/internal/seal/sealtest"
+	"github.com/drd-project/drd/internal/snapshot/snapshottest"
 	"github.com/drd-project/drd/internal/storage/dir"
 )
 
@@ -30,8 +30,7 @@ import (
 type node struct {
 	t       *testing.T
 	cfg     Config
-	signer  *seal.Signer
-	trust   *seal.Trust
+	keys    *sealtest.Keys
 	targets []replicate.Target
 	dirs    []string
 	log     *logBuffer
@@ -60,8 +59,7 @@ func (b *logBuffer) String() string {
 
 func newNode(t *testing.T, targets int) *node {
 	t.Helper()
-	n := &node{t: t, log: &logBuffer{}}
-	n.signer, n.trust = newSigner(t)
+	n := &node{t: t, keys: sealtest.New(t), log: &logBuffer{}}
 	for i := range targets {
 		n.dirs = append(n.dirs, t.TempDir())
 		bucket, err := dir.Open(n.dirs[i], dir.Options{})
@@ -76,7 +74,7 @@ func newNode(t *testing.T, targets int) *node {
 	}
 	n.cfg = Config{
 		StateDir: filepath.Join(t.TempDir(), "state"), Schedule: ticks(t, "0 0 1 1 *", time.UTC),
-		Readers: ReadersOf(n.targets, n.trust), Listen: "127.0.0.1:0", Metrics: metrics.New(metrics.Build{Version: "test"}),
+		Readers: ReadersOf(n.targets, n.keys.Trust), Listen: "127.0.0.1:0", Metrics: metrics.New(metrics.Build{Version: "test"}),
 		Log:    slog.New(slog.NewTextHandler(n.log, nil)),
 		Notify: func(string) error { return nil },
 		Backup: func(ctx context.Context, _ *time.Time) (*backup.Result, error) {
@@ -87,45 +85,12 @@ func newNode(t *testing.T, targets int) *node {
 	return n
 }
 
-func newSigner(t *testing.T) (*seal.Signer, *seal.Trust) {
-	t.Helper()
-	private, _, err := seal.GenerateSigningKey("node-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "signing.key")
-	if err := os.WriteFile(path, private, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := seal.LoadSigner(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, seal.TrustOf(s.PublicKey(), "node-1")
-}
-
 // runner makes real backups to the node's targets.
 func (n *node) runner() *backup.Runner {
 	n.t.Helper()
-	_, recipient, err := seal.GenerateIdentity(false)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	recipients, err := seal.ParseRecipients([]string{recipient}, "")
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	keys, err := seal.OpenKeyRing(filepath.Join(n.t.TempDir(), "keys"))
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		n.t.Fatal(err)
-	}
 	r, err := backup.New(backup.Config{
-		Cluster: "prod-east", StateDir: n.cfg.StateDir, Keys: keys, Signer: n.signer, Recipients: recipients, Targets: n.targets,
-		Inspector: snapshot.Inspector{Command: []string{"/usr/bin/env", asChild + "=1", self}},
+		Cluster: "prod-east", StateDir: n.cfg.StateDir, Keys: n.keys.Ring, Signer: n.keys.Signer, Recipients: n.keys.Recipients, Targets: n.targets,
+		Inspector: snapshottest.Inspector(n.t),
 		ScanBelow: 1 << 30, Build: repo.Build{Version: "test"}, Log: n.cfg.Log,
 	})
 	if err != nil {

@@ -208,9 +208,9 @@ func TestPruneStops(t *testing.T) {
 // TestPrunersOf prunes real directories, each by itself.
 func TestPrunersOf(t *testing.T) {
 	n := newNode(t, 2)
-	n.put(n.signer, 30*time.Hour, 100, nil, 0)
-	newest := n.put(n.signer, time.Hour, 200, nil, 0)
-	pruners := PrunersOf(n.targets, n.trust, func(time.Time) retention.Policy {
+	n.put(n.keys.Signer, 30*time.Hour, 100, nil, 0)
+	newest := n.put(n.keys.Signer, time.Hour, 200, nil, 0)
+	pruners := PrunersOf(n.targets, n.keys.Trust, func(time.Time) retention.Policy {
 		return retention.Policy{Last: 1, MinCopies: 1, Period: time.Hour}
 	})
 	results, err := pruners[0].Prune(t.Context(), time.Now())
@@ -229,9 +229,9 @@ func TestPrunersOf(t *testing.T) {
 // TestPrunersKeepProved: what a drill restored last is not deleted, and nothing is where that cannot be found out.
 func TestPrunersKeepProved(t *testing.T) {
 	n := newNode(t, 1)
-	old := n.put(n.signer, 30*time.Hour, 100, nil, 0)
-	n.put(n.signer, 20*time.Hour, 150, nil, 0)
-	n.put(n.signer, time.Hour, 200, nil, 0)
+	old := n.put(n.keys.Signer, 30*time.Hour, 100, nil, 0)
+	n.put(n.keys.Signer, 20*time.Hour, 150, nil, 0)
+	n.put(n.keys.Signer, time.Hour, 200, nil, 0)
 	now := time.Now().UTC()
 	rec := &proof.Record{
 		Kind: proof.RecordKind, Format: proof.RecordFormat, ID: proof.NewID(now.Add(-25*time.Hour), "node1"), Cluster: "prod-east", Host: "node1",
@@ -242,7 +242,7 @@ func TestPrunersKeepProved(t *testing.T) {
 			Started: now.Add(-25 * time.Hour),
 		}},
 	}
-	if _, _, err := proof.Store(t.Context(), n.targets[0].Repo, rec, n.signer); err != nil {
+	if _, _, err := proof.Store(t.Context(), n.targets[0].Repo, rec, n.keys.Signer); err != nil {
 		t.Fatal(err)
 	}
 	policy := func(time.Time) retention.Policy { return retention.Policy{Last: 1, MinCopies: 1, Period: time.Hour} }
@@ -254,12 +254,12 @@ func TestPrunersKeepProved(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.targets[0].Repo = r
-	results, err := PrunersOf(n.targets, n.trust, policy)[0].Prune(t.Context(), now)
+	results, err := PrunersOf(n.targets, n.keys.Trust, policy)[0].Prune(t.Context(), now)
 	if err == nil || !strings.Contains(err.Error(), "prune t0: nothing is deleted, because it is not known which snapshot was proved last: ") || len(results) != 0 {
 		t.Errorf("records that cannot be read: %v, %v", results, err)
 	}
 	n.targets[0].Repo = whole
-	results, err = PrunersOf(n.targets, n.trust, policy)[0].Prune(t.Context(), now)
+	results, err = PrunersOf(n.targets, n.keys.Trust, policy)[0].Prune(t.Context(), now)
 	if err != nil || results.String() != "1 deleted" {
 		t.Errorf("%s, %v", results, err)
 	}

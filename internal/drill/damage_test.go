@@ -18,6 +18,7 @@ import (
 	"github.com/drd-project/drd/internal/drill"
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 )
 
 // scene is one snapshot that is about to be damaged, and what else there is to do it with.
@@ -120,6 +121,18 @@ func inObject(check, cause string, change func(object []byte) []byte) damage {
 	return damage{check: check, cause: cause, before: func(_ *testing.T, s *scene) { s.backup.setObject(change(s.backup.object)) }}
 }
 
+// otherStanza changes a letter of the wrapped key into another one that base64 has.
+func otherStanza(object []byte) []byte {
+	b := slices.Clone(object)
+	at := bytes.Index(b, []byte("\n-> X25519")) + 60
+	if b[at] == 'A' {
+		b[at] = 'B'
+	} else {
+		b[at] = 'A'
+	}
+	return b
+}
+
 // inPlain is damage to the plaintext that was there before it was sealed, its trailer too.
 func inPlain(check, cause string, change func(t *testing.T, s *scene) []byte) damage {
 	return damage{check: check, cause: cause, before: func(t *testing.T, s *scene) { s.reseal(t, change(t, s)) }}
@@ -143,7 +156,7 @@ var damages = map[string]damage{
 	"manifest: bit flip":            stored(drill.CheckSignature, "did not sign this content", manifestName, flip(200)),
 	"signature: missing":            stored(drill.CheckSignature, "not signed", signatureName, func([]byte) []byte { return nil }),
 	"signature: bit flip":           stored(drill.CheckSignature, "bad signature", signatureName, flip(-60)),
-	"envelope: recipient's stanza":  inObject(drill.CheckEnvelope, "no identity matches", func(b []byte) []byte { return flip(bytes.Index(b, []byte("\n-> X25519")) + 60)(b) }),
+	"envelope: recipient's stanza":  inObject(drill.CheckEnvelope, "no identity matches", otherStanza),
 	"envelope: header's mac":        inObject(drill.CheckEnvelope, "damaged", func(b []byte) []byte { return flip(headerEnd(b) - 10)(b) }),
 	"envelope: bit flip in content": inObject(drill.CheckEnvelope, "damaged", func(b []byte) []byte { return flip(headerEnd(b) + 100)(b) }),
 	"envelope: cut short":           inObject(drill.CheckEnvelope, "damaged", func(b []byte) []byte { return b[:len(b)-1000] }),
@@ -164,12 +177,12 @@ var damages = map[string]damage{
 	"members: another hash from a live member": lie(drill.CheckMembers, "have other content", func(m *repo.Manifest) {
 		m.Compared = []repo.Comparison{{Member: "1", Hash: 7, Revision: m.Revision, CompactRevision: m.CompactRevision, Result: repo.ResultDiffers}}
 	}),
-	"foreign signer": {check: drill.CheckSignature, cause: "unknown signer", before: func(t *testing.T, s *scene) { s.backup.signer = newSigner(t) }},
+	"foreign signer": {check: drill.CheckSignature, cause: "unknown signer", before: func(t *testing.T, s *scene) { s.backup.signer = sealtest.New(t).Signer }},
 	"zstd: bit flip in the frame": {check: drill.CheckEnvelope, cause: "damaged", before: func(t *testing.T, s *scene) {
-		s.backup.setObject(encrypt(t, s.identity.Recipient(), flip(-100)(compress(t, s.plain))))
+		s.backup.setObject(s.encrypt(t, flip(-100)(compress(t, s.plain))))
 	}},
 	"zstd: no frame": {check: drill.CheckEnvelope, cause: "damaged", before: func(t *testing.T, s *scene) {
-		s.backup.setObject(encrypt(t, s.identity.Recipient(), s.plain))
+		s.backup.setObject(s.encrypt(t, s.plain))
 	}},
 	"trailer: bit flip":      inPlain(drill.CheckTrailer, "sha-256 of the store", func(_ *testing.T, s *scene) []byte { return flip(-1)(s.plain) }),
 	"trailer: of other data": inPlain(drill.CheckTrailer, "sha-256 of the store", func(_ *testing.T, s *scene) []byte { return flip(-33)(s.plain) }),
@@ -227,12 +240,12 @@ var damages = map[string]damage{
 		s.foreign(t, "staging")
 	}},
 	"forged: an object by somebody with the public key": {check: drill.CheckObject, cause: "SHA-256 is", after: func(t *testing.T, s *scene) {
-		forged := encrypt(t, s.identity.Recipient(), compress(t, s.plain))
+		forged := s.encrypt(t, compress(t, s.plain))
 		s.spoil(t, payloadName, func(b []byte) []byte { return sameLength(t, forged, b) })
 	}},
 	"forged: a snapshot by somebody with the public key": {check: drill.CheckSignature, cause: "unknown signer", before: func(t *testing.T, s *scene) {
-		s.backup.setObject(encrypt(t, s.identity.Recipient(), compress(t, s.plain)))
-		s.backup.signer = newSigner(t)
+		s.backup.setObject(s.encrypt(t, compress(t, s.plain)))
+		s.backup.signer = sealtest.New(t).Signer
 	}},
 }
 
@@ -245,10 +258,20 @@ func compress(t *testing.T, plain []byte) []byte {
 	return enc.EncodeAll(plain, nil)
 }
 
-func encrypt(t *testing.T, to age.Recipient, content []byte) []byte {
+// encrypt makes an object of the content, as everybody can who has the public key.
+func (p *place) encrypt(t *testing.T, content []byte) []byte {
 	t.Helper()
+	keys, err := os.Open(p.keys.RecipientsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	to, err := age.ParseRecipients(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, to)
+	w, err := age.Encrypt(&sealed, to...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +381,7 @@ func TestAccepted(t *testing.T) {
 	src := ordinary(t, "3.7")
 	s := &scene{place: newPlace(t), source: src, plain: plainOf(t, src)}
 	s.backup = s.backupOf(t, s.plain, src.Facts, captureTime)
-	s.backup.setObject(encrypt(t, s.identity.Recipient(), compress(t, s.plain)))
+	s.backup.setObject(s.encrypt(t, compress(t, s.plain)))
 	sum := sha256.Sum256(s.plain[:len(s.plain)-sha256.Size])
 	if got := hex.EncodeToString(sum[:]); got != s.backup.manifest.Plain.SHA256 {
 		t.Fatalf("trailer %s, plaintext %s", s.backup.manifest.Plain.SHA256, got)

@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"filippo.io/age"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/drd-project/drd/internal/drill"
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/scratch"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/snapshot"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
@@ -39,15 +39,11 @@ func inspector(tb testing.TB) snapshot.Inspector {
 
 // place is a target, with the keys of the node that writes to it.
 type place struct {
-	path       string // "" where it is no directory
-	bucket     storage.Bucket
-	repo       *repo.Repository
-	signer     *seal.Signer
-	identity   *age.X25519Identity
-	recipients *seal.Recipients
-	config     drill.Config
-
-	identityFile, trustFile string
+	path   string // "" where it is no directory
+	bucket storage.Bucket
+	repo   *repo.Repository
+	keys   *sealtest.Keys
+	config drill.Config
 }
 
 func newPlace(tb testing.TB) *place {
@@ -66,30 +62,12 @@ func openDir(path string) (storage.Bucket, error) { return dir.Open(path, dir.Op
 
 func placeIn(tb testing.TB, bucket storage.Bucket) *place {
 	tb.Helper()
-	p := &place{signer: newSigner(tb)}
+	p := &place{keys: sealtest.New(tb)}
 	p.use(tb, bucket)
-	var err error
-	if p.identity, err = age.GenerateX25519Identity(); err != nil {
-		tb.Fatal(err)
-	}
-	if p.recipients, err = seal.ParseRecipients([]string{p.identity.Recipient().String()}, ""); err != nil {
-		tb.Fatal(err)
-	}
-	p.identityFile, p.trustFile = filepath.Join(tb.TempDir(), "identity"), filepath.Join(tb.TempDir(), "trust")
-	trusted := append([]byte("node-1 "), ssh.MarshalAuthorizedKey(p.signer.PublicKey())...)
-	for path, content := range map[string][]byte{p.identityFile: []byte(p.identity.String() + "\n"), p.trustFile: trusted} {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	ids, err := seal.LoadIdentities([]string{p.identityFile}, nil)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	p.config = drill.Config{
-		Host: "node-1", Trust: seal.TrustOf(p.signer.PublicKey(), "node-1"), ScratchDir: tb.TempDir(),
+		Host: "node-1", Trust: p.keys.Trust, ScratchDir: tb.TempDir(),
 		Keys: func(context.Context, *repo.Repository, *repo.Manifest) ([]age.Identity, string, error) {
-			return ids, "identity", nil
+			return p.keys.Identities, "identity", nil
 		},
 		Inspector: inspector(tb),
 		Survey:    survey.Reader{Command: []string{self(tb), surveyChild}},
@@ -109,23 +87,6 @@ func (p *place) use(tb testing.TB, bucket storage.Bucket) {
 	}
 }
 
-func newSigner(tb testing.TB) *seal.Signer {
-	tb.Helper()
-	private, _, err := seal.GenerateSigningKey("node")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	path := filepath.Join(tb.TempDir(), "signing.key")
-	if err := os.WriteFile(path, private, 0o600); err != nil {
-		tb.Fatal(err)
-	}
-	signer, err := seal.LoadSigner(path)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return signer
-}
-
 // backup is a snapshot as a node would upload it; each part can be falsified before put.
 type backup struct {
 	manifest *repo.Manifest
@@ -138,7 +99,7 @@ type backup struct {
 func (p *place) backupOf(tb testing.TB, plain []byte, f snapshot.Facts, at time.Time) *backup {
 	tb.Helper()
 	var sealed bytes.Buffer
-	w, err := seal.Default().Seal(&sealed, p.recipients)
+	w, err := seal.Default().Seal(&sealed, p.keys.Recipients)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -148,7 +109,7 @@ func (p *place) backupOf(tb testing.TB, plain []byte, f snapshot.Facts, at time.
 	if err := w.Close(); err != nil {
 		tb.Fatal(err)
 	}
-	b := &backup{signer: p.signer, manifest: &repo.Manifest{
+	b := &backup{signer: p.keys.Signer, manifest: &repo.Manifest{
 		Format: repo.ManifestFormat, ID: repo.ID{Time: at, Revision: f.Revision, Member: memberID}.String(),
 		Cluster: cluster, EtcdClusterID: "cdf818194e3a8c32", Timeline: "0123456789abcdef",
 		Member: repo.Member{ID: "8e9e05c52164694d", Name: "node-1"}, CaptureStart: at, CaptureEnd: at.Add(3 * time.Second),
@@ -157,7 +118,7 @@ func (p *place) backupOf(tb testing.TB, plain []byte, f snapshot.Facts, at time.
 		HashKV: repo.HashKV{Hash: f.HashKV, Revision: f.Revision, CompactRevision: f.CompactRevision},
 		Plain:  repo.Plain{SHA256: hex.EncodeToString(plain[len(plain)-sha256.Size:]), Size: int64(len(plain))},
 		Object: repo.Object{
-			Name: "snapshot.db" + seal.Default().Extension(), Envelope: seal.Default().Name(), Recipients: p.recipients.Fingerprints(),
+			Name: "snapshot.db" + seal.Default().Extension(), Envelope: seal.Default().Name(), Recipients: p.keys.Recipients.Fingerprints(),
 		},
 		Leases: f.Leases, Alarms: f.Alarms, AuthEnabled: f.AuthEnabled, Drd: repo.Build{Version: "test"},
 	}}
@@ -238,7 +199,7 @@ func (p *place) wantRecordable(tb testing.TB, d proof.Drill) {
 		Kind: proof.RecordKind, Format: proof.RecordFormat, ID: proof.NewID(now, "node-1"), Cluster: cluster, Host: "node-1",
 		Trigger: proof.TriggerCommand, Target: proof.Target{Name: "primary", Location: "file:///backups"},
 		Started: now, Ended: now, Drills: []proof.Drill{d}, Drd: repo.Build{Version: "test"},
-	}, p.signer)
+	}, p.keys.Signer)
 	if err != nil {
 		tb.Errorf("record the drill: %v", err)
 	}

@@ -79,7 +79,7 @@ func (j victimJob) run(ctx context.Context) error {
 func TestLeftovers(t *testing.T) {
 	src, p := ordinary(t, "3.7"), newPlace(t)
 	_, id := p.publish(t, src, captureTime)
-	job, err := json.Marshal(victimJob{p.path, p.config.ScratchDir, id.String(), p.identityFile, p.trustFile})
+	job, err := json.Marshal(victimJob{p.path, p.config.ScratchDir, id.String(), p.keys.IdentityFile, p.keys.TrustFile})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -136,12 +136,12 @@ func TestKeys(t *testing.T) {
 	b, id := p.publish(t, src, captureTime)
 	other := newPlace(t)
 	theirs := other.backupOf(t, plainOf(t, src), src.Facts, captureTime)
-	fileKey := func(object []byte, identity *age.X25519Identity) seal.FileKey {
+	fileKey := func(object []byte, of *place) seal.FileKey {
 		header, err := seal.Header(strings.NewReader(string(object)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, err := seal.Unlock(header, []age.Identity{identity})
+		key, err := seal.Unlock(header, of.keys.Identities)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,8 +155,8 @@ func TestKeys(t *testing.T) {
 	}{
 		"no key":                    {nil, "", fmt.Errorf("open it: %w", drill.ErrNoKey), "no key on this host"},
 		"key that cannot be read":   {nil, "", os.ErrPermission, "permission"},
-		"identity of somebody else": {[]age.Identity{other.identity}, "identity", nil, "no identity matches"},
-		"file key of another":       {[]age.Identity{fileKey(theirs.object, other.identity).Identity()}, "file key", nil, "belongs to another object"},
+		"identity of somebody else": {other.keys.Identities, "identity", nil, "no identity matches"},
+		"file key of another":       {[]age.Identity{fileKey(theirs.object, other).Identity()}, "file key", nil, "belongs to another object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.config.Keys = func(context.Context, *repo.Repository, *repo.Manifest) ([]age.Identity, string, error) {
@@ -169,7 +169,7 @@ func TestKeys(t *testing.T) {
 		})
 	}
 	p.config.Keys = func(context.Context, *repo.Repository, *repo.Manifest) ([]age.Identity, string, error) {
-		return []age.Identity{fileKey(b.object, p.identity).Identity()}, "retained file key", nil
+		return []age.Identity{fileKey(b.object, p).Identity()}, "retained file key", nil
 	}
 	if d := p.drill(t, id, proof.LevelData, nil, nil); d.Outcome != proof.Passed || d.OpenedWith != "retained file key" {
 		t.Errorf("with its own file key: %s, %s", d.Outcome, d.Cause)

@@ -44,11 +44,11 @@ func (a *attempt) write(ctx context.Context) bool {
 func (a *attempt) openWatch(ctx context.Context, key []byte) (pb.Watch_WatchClient, error) {
 	w, err := pb.NewWatchClient(a.etcd.Conn()).Watch(ctx)
 	if err != nil {
-		return nil, err
+		return nil, a.explainDeath(err)
 	}
 	create := &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: key}}
 	if err := w.Send(&pb.WatchRequest{RequestUnion: create}); err != nil {
-		return nil, err
+		return nil, a.explainDeath(err)
 	}
 	answer, err := a.receive(ctx, w)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/members"
+	"github.com/drd-project/drd/internal/snapshot/snapshottest"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -177,7 +178,7 @@ func (c *cluster) answerForCopy() {
 
 func (c *cluster) covering(f *os.File) []members.Triple {
 	c.t.Helper()
-	facts, err := inspector(c.t).InspectFile(c.t.Context(), f, nil)
+	facts, err := snapshottest.Inspector(c.t).InspectFile(c.t.Context(), f, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -186,7 +187,7 @@ func (c *cluster) covering(f *os.File) []members.Triple {
 
 func (c *cluster) matches(f *os.File, triple members.Triple) bool {
 	c.t.Helper()
-	h, err := inspector(c.t).HashFile(c.t.Context(), f, triple.Revision, triple.CompactRevision)
+	h, err := snapshottest.Inspector(c.t).HashFile(c.t.Context(), f, triple.Revision, triple.CompactRevision)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,55 +13,26 @@ import (
 	"github.com/drd-project/drd/internal/preflight"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
-	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
 	"github.com/drd-project/drd/internal/storage/storagetest"
 	"github.com/drd-project/drd/test/servers"
 )
 
-func newSigner(t *testing.T) *seal.Signer {
-	t.Helper()
-	private, _, err := seal.GenerateSigningKey("node")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "signing.key")
-	if err := os.WriteFile(path, private, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	signer, err := seal.LoadSigner(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signer
-}
-
 // node is a configuration on which everything is right, but for the clock and the service of the test machine.
 func node(t *testing.T, endpoint string) (preflight.Config, *storagetest.Faulty) {
 	t.Helper()
-	_, recipient, err := seal.GenerateIdentity(false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	recipients, err := seal.ParseRecipients([]string{recipient}, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := seal.OpenKeyRing(filepath.Join(t.TempDir(), "keys"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	d, err := dir.Open(t.TempDir(), dir.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	bucket, signer := storagetest.NewFaulty(d), newSigner(t)
+	bucket, keys := storagetest.NewFaulty(d), sealtest.New(t)
 	return preflight.Config{
 		Connect: func(ctx context.Context) (*etcd.Client, error) {
 			return etcd.Connect(ctx, etcd.Config{Endpoints: []string{endpoint}})
 		},
-		Recipients: recipients, Signer: signer, Trust: seal.TrustOf(signer.PublicKey(), "node"), Keys: keys, StateDir: t.TempDir(),
+		Recipients: keys.Recipients, Signer: keys.Signer, Trust: keys.Trust, Keys: keys.Ring, StateDir: t.TempDir(),
 		Targets: []replicate.Target{target(t, bucket)},
 	}, bucket
 }
@@ -157,7 +126,7 @@ func TestEachFailureIsFound(t *testing.T) {
 			}
 		}, "etcd", "connection refused"},
 		"own key not trusted": {func(cfg *preflight.Config, _ *storagetest.Faulty) {
-			cfg.Trust = seal.TrustOf(newSigner(t).PublicKey(), "another node")
+			cfg.Trust = sealtest.New(t).Trust
 		}, "signing key", "does not count here"},
 		"no state directory": {func(cfg *preflight.Config, _ *storagetest.Faulty) { cfg.StateDir += "/nowhere" }, "disk", "no such file"},
 		"target denies": {func(_ *preflight.Config, b *storagetest.Faulty) {

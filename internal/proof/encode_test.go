@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 )
 
 // whole is a record with everything in it, the one that docs/format.md shows.
@@ -50,7 +51,8 @@ func whole() *Record {
 }
 
 func TestSign(t *testing.T) {
-	s, trust := signer(t)
+	keys := sealtest.New(t)
+	s, trust := keys.Signer, keys.Trust
 	rec := whole()
 	signed, err := Sign(rec, s)
 	if err != nil {
@@ -173,7 +175,7 @@ func TestDecodeRefuses(t *testing.T) {
 
 // TestSignCleans: what a run collected quotes servers, and must not keep the record from being written.
 func TestSignCleans(t *testing.T) {
-	s, _ := signer(t)
+	s := sealtest.New(t).Signer
 	rec := whole()
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
@@ -212,7 +214,7 @@ func TestSignCleans(t *testing.T) {
 }
 
 func TestSplit(t *testing.T) {
-	s, _ := signer(t)
+	s := sealtest.New(t).Signer
 	rec := whole()
 	if got := Split(rec); len(got) != 1 || got[0] != rec {
 		t.Errorf("a small record became %d", len(got))

@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-
-	"golang.org/x/crypto/ssh"
 )
 
 const formatPage = "../../docs/format.md"
@@ -74,10 +72,6 @@ func fieldsOf(s reflect.Type, prefix string) []string {
 func TestByHand(t *testing.T) {
 	to := newTarget(t)
 	signed := to.put(0, drilled(-1, LevelDrill, Passed))
-	signers := filepath.Join(t.TempDir(), "allowed_signers")
-	if err := os.WriteFile(signers, append([]byte("node-1 "), ssh.MarshalAuthorizedKey(to.signer.PublicKey())...), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	key := filepath.Join(to.root, to.repo.DrillKey(signed.Record.ID))
 	verify := func(file string) (string, error) {
 		record, err := os.Open(file)
@@ -85,7 +79,7 @@ func TestByHand(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer record.Close()
-		cmd := exec.CommandContext(t.Context(), "ssh-keygen", "-Y", "verify", "-f", signers, "-I", "node-1", "-n", "drd", "-s", key+".sig")
+		cmd := exec.CommandContext(t.Context(), "ssh-keygen", "-Y", "verify", "-f", to.signers, "-I", "node-1", "-n", "drd", "-s", key+".sig")
 		cmd.Stdin = record
 		out, err := cmd.CombinedOutput()
 		return string(out), err

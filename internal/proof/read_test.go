@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/storagetest"
 )
@@ -39,7 +40,7 @@ func TestBrokenRecords(t *testing.T) {
 			to.plantRecord(rec.ID, signed)
 		}, repo.StateBadSignature, "did not sign this content"},
 		"unknown signer": {func(to *target, rec *Record) {
-			to.signer, _ = signer(to.tb)
+			to.signer = sealtest.New(to.tb).Signer
 			to.plantRecord(rec.ID, mustSign(to, rec))
 		}, repo.StateUnknownSigner, "not trusted"},
 		"changed": {func(to *target, rec *Record) {

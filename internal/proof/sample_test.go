@@ -1,14 +1,13 @@
 package proof
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
 	"github.com/drd-project/drd/internal/storage/storagetest"
@@ -24,17 +23,19 @@ var (
 
 // target is a directory with a repository and somebody who signs.
 type target struct {
-	tb     testing.TB
-	root   string
-	faulty *storagetest.Faulty
-	repo   *repo.Repository
-	signer *seal.Signer
-	trust  *seal.Trust
+	tb      testing.TB
+	root    string
+	faulty  *storagetest.Faulty
+	repo    *repo.Repository
+	signer  *seal.Signer
+	trust   *seal.Trust
+	signers string // the file that trust is of
 }
 
 func newTarget(tb testing.TB) *target {
 	tb.Helper()
-	t := &target{tb: tb, root: tb.TempDir()}
+	keys := sealtest.New(tb)
+	t := &target{tb: tb, root: tb.TempDir(), signer: keys.Signer, trust: keys.Trust, signers: keys.TrustFile}
 	b, err := dir.Open(t.root, dir.Options{})
 	if err != nil {
 		tb.Fatal(err)
@@ -43,25 +44,7 @@ func newTarget(tb testing.TB) *target {
 	if t.repo, err = repo.Open(t.faulty, testCluster); err != nil {
 		tb.Fatal(err)
 	}
-	t.signer, t.trust = signer(tb)
 	return t
-}
-
-func signer(tb testing.TB) (*seal.Signer, *seal.Trust) {
-	tb.Helper()
-	key, _, err := seal.GenerateSigningKey("node-1")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	path := filepath.Join(tb.TempDir(), "signing.key")
-	if err := os.WriteFile(path, key, 0o600); err != nil {
-		tb.Fatal(err)
-	}
-	s, err := seal.LoadSigner(path)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return s, seal.TrustOf(s.PublicKey(), "node-1")
 }
 
 // record is of a run that began so long after testTime and took a minute for each drill.

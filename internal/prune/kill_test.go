@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/retention"
 	"github.com/drd-project/drd/internal/seal"
@@ -75,10 +73,9 @@ func TestKill(t *testing.T) {
 	p := inDirectory(t)
 	ids := p.every(24*time.Hour, 60)
 	p.age(25 * time.Hour)
-	trust := trustFile(t, p.signer)
 	cut := 0
 	for range rounds {
-		killed := pruneAndKill(t, p.root, trust, time.Duration(random.IntN(4000))*time.Microsecond)
+		killed := pruneAndKill(t, p.root, p.trustFile, time.Duration(random.IntN(4000))*time.Microsecond)
 		got := p.restorable()
 		if len(got) < 2 || !sameIDs(got[len(got)-2:], ids[58:]) {
 			t.Fatalf("left are %v", got)
@@ -97,15 +94,6 @@ func TestKill(t *testing.T) {
 		t.Errorf("in the end %v and %d objects are left", got, len(p.keys()))
 	}
 	t.Logf("%d of %d prunes were killed with work left", cut, rounds)
-}
-
-func trustFile(t *testing.T, s *seal.Signer) string {
-	t.Helper()
-	path := t.TempDir() + "/allowed_signers"
-	if err := os.WriteFile(path, append([]byte("node-1 "), ssh.MarshalAuthorizedKey(s.PublicKey())...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // pruneAndKill starts a prune and kills it so long after its first deletion may have begun. It reports whether the prune

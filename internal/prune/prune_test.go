@@ -18,6 +18,7 @@ import (
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/retention"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/storagetest"
 )
@@ -26,7 +27,7 @@ import (
 func TestPrune(t *testing.T) {
 	p := inDirectory(t)
 	ids := p.every(6*time.Hour, 8)
-	stranger, _ := newSigner(t)
+	stranger := sealtest.New(t).Signer
 	forged := p.putBy(stranger, 30*time.Hour+time.Minute)
 	fresh, old := p.litter(2*time.Hour), p.litter(49*time.Hour)
 	p.plant(cluster+"/snapshots/notes.txt", "mine")
@@ -406,7 +407,7 @@ func TestNobodyTrusted(t *testing.T) {
 	if got := p.plan(last(1)).Deletions(); len(got) != 0 {
 		t.Errorf("%d would go", len(got))
 	}
-	_, p.trust = newSigner(t)
+	p.trust = sealtest.New(t).Trust
 	if got := p.plan(last(1)).Deletions(); len(got) != 0 {
 		t.Errorf("%d would go", len(got))
 	}

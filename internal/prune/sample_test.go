@@ -20,6 +20,7 @@ import (
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/retention"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
 )
@@ -28,12 +29,13 @@ const cluster = "prod-east"
 
 // place is a target with snapshots in it.
 type place struct {
-	tb     testing.TB
-	root   string // of a directory target, else ""
-	repo   *repo.Repository
-	signer *seal.Signer
-	trust  *seal.Trust
-	now    time.Time
+	tb        testing.TB
+	root      string // of a directory target, else ""
+	repo      *repo.Repository
+	signer    *seal.Signer
+	trust     *seal.Trust
+	trustFile string // of trust
+	now       time.Time
 }
 
 // inDirectory is an empty directory target.
@@ -51,8 +53,8 @@ func inDirectory(tb testing.TB) *place {
 
 func in(tb testing.TB, b storage.Bucket) *place {
 	tb.Helper()
-	p := &place{tb: tb, now: time.Now().UTC().Truncate(time.Second)}
-	p.signer, p.trust = newSigner(tb)
+	keys := sealtest.New(tb)
+	p := &place{tb: tb, signer: keys.Signer, trust: keys.Trust, trustFile: keys.TrustFile, now: time.Now().UTC().Truncate(time.Second)}
 	p.repo = p.over(b)
 	return p
 }
@@ -65,23 +67,6 @@ func (p *place) over(b storage.Bucket) *repo.Repository {
 		p.tb.Fatal(err)
 	}
 	return r
-}
-
-func newSigner(tb testing.TB) (*seal.Signer, *seal.Trust) {
-	tb.Helper()
-	private, _, err := seal.GenerateSigningKey("node-1")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	path := filepath.Join(tb.TempDir(), "signing.key")
-	if err := os.WriteFile(path, private, 0o600); err != nil {
-		tb.Fatal(err)
-	}
-	s, err := seal.LoadSigner(path)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return s, seal.TrustOf(s.PublicKey(), "node-1")
 }
 
 // put stores a whole snapshot that was taken so long ago, and returns its ID.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/storage/dir"
 	"github.com/drd-project/drd/test/servers"
 )
@@ -85,12 +86,8 @@ func fieldsOf(s reflect.Type, prefix string) []string {
 // repository, by the programs that people have.
 func TestFormatPageByHand(t *testing.T) {
 	snapshot, hash := etcdSnapshot(t)
-	identity, recipient, err := seal.GenerateIdentity(false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	payload := sealed(t, snapshot, recipient)
-	s, trust := signer(t)
+	keys := sealtest.New(t)
+	payload := sealed(t, snapshot, keys.Recipients)
 	m := sample(target, payload)
 	m.DBSize, m.Plain.Size = int64(len(snapshot)-trailerSize), int64(len(snapshot))
 	m.Plain.SHA256 = hexSHA256(snapshot[:len(snapshot)-trailerSize])
@@ -103,13 +100,16 @@ func TestFormatPageByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := open(t, bucket)
-	put(t, r, s, m, payload)
-	put(t, r, s, m, payload) // what is there already is success
-	checkDirectory(t, r, trust, m)
+	put(t, r, keys.Signer, m, payload)
+	put(t, r, keys.Signer, m, payload) // what is there already is success
+	checkDirectory(t, r, keys.Trust, m)
 
 	work := filepath.Join(root, testCluster, "snapshots", m.ID)
-	write(t, filepath.Join(work, "identity.txt"), identity+"\n")
-	write(t, filepath.Join(work, "allowed_signers"), "node-1 "+authorized(t, s))
+	for name, file := range map[string]string{"identity.txt": keys.IdentityFile, "allowed_signers": keys.TrustFile} {
+		if err := os.Symlink(file, filepath.Join(work, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	output := runPage(t, work)
 	for what, want := range map[string]string{
 		"the signer":        "node-1\nGood \"drd\" signature for node-1",
@@ -180,12 +180,8 @@ func etcdSnapshot(t *testing.T) (snapshot []byte, hash string) {
 	return snapshot, string(text)
 }
 
-func sealed(t *testing.T, plain []byte, recipient string) []byte {
+func sealed(t *testing.T, plain []byte, to *seal.Recipients) []byte {
 	t.Helper()
-	to, err := seal.ParseRecipients([]string{recipient}, "")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var b bytes.Buffer
 	envelope, err := seal.Default().Seal(&b, to)
 	if err != nil {
@@ -198,13 +194,6 @@ func sealed(t *testing.T, plain []byte, recipient string) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
-}
-
-func write(t *testing.T, path, content string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // runPage runs the shell blocks of the page's section "By hand" in a directory, in one shell.

@@ -3,8 +3,6 @@ package repo
 import (
 	"bytes"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/storage"
 )
 
@@ -54,19 +53,8 @@ func at(after time.Duration, revision int64, member uint64) ID {
 // signer makes a signing key and the trust in it.
 func signer(tb testing.TB) (*seal.Signer, *seal.Trust) {
 	tb.Helper()
-	key, _, err := seal.GenerateSigningKey("node-1")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	path := filepath.Join(tb.TempDir(), "signing.key")
-	if err := os.WriteFile(path, key, 0o600); err != nil {
-		tb.Fatal(err)
-	}
-	s, err := seal.LoadSigner(path)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return s, seal.TrustOf(s.PublicKey(), "node-1")
+	keys := sealtest.New(tb)
+	return keys.Signer, keys.Trust
 }
 
 func open(tb testing.TB, b storage.Bucket) *Repository {

@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/restore"
 	"github.com/drd-project/drd/internal/seal"
@@ -33,7 +31,7 @@ type childOrder struct {
 // startChild starts a restore in a process of its own.
 func startChild(t *testing.T, k *keys, target *target, req restore.Request) *exec.Cmd {
 	t.Helper()
-	order, err := json.Marshal(childOrder{Target: target.path, AllowedSigners: k.allowedSigners, Identity: k.identity, Request: req})
+	order, err := json.Marshal(childOrder{Target: target.path, AllowedSigners: k.allowedSigners, Identity: k.identityFile, Request: req})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +71,7 @@ func obey(ctx context.Context, path string) error {
 	if err := json.Unmarshal(content, &order); err != nil {
 		return err
 	}
-	identity, err := age.ParseX25519Identity(order.Identity)
+	identities, err := seal.LoadIdentities([]string{order.Identity}, nil)
 	if err != nil {
 		return err
 	}
@@ -97,7 +95,7 @@ func obey(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	result, err := restore.Run(ctx, plan, []age.Identity{identity}, snapshot.Inspector{Command: []string{self, inspectChild}}, sayStep{})
+	result, err := restore.Run(ctx, plan, identities, snapshot.Inspector{Command: []string{self, inspectChild}}, sayStep{})
 	if err != nil {
 		return err
 	}

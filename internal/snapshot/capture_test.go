@@ -17,21 +17,16 @@ import (
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/snapshot"
+	"github.com/drd-project/drd/internal/snapshot/snapshottest"
 	"github.com/drd-project/drd/test/servers"
 )
 
-func captureConfig(t *testing.T) (snapshot.Config, string) {
+func captureConfig(t *testing.T) (snapshot.Config, []age.Identity) {
 	t.Helper()
-	identity, recipient, err := seal.GenerateIdentity(false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	recipients, err := seal.ParseRecipients([]string{recipient}, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return snapshot.Config{WorkDir: t.TempDir(), SpoolDir: t.TempDir(), Recipients: recipients, Inspector: inspector(t)}, identity
+	keys := sealtest.New(t)
+	return snapshot.Config{WorkDir: t.TempDir(), SpoolDir: t.TempDir(), Recipients: keys.Recipients, Inspector: snapshottest.Inspector(t)}, keys.Identities
 }
 
 func connect(t *testing.T, e *servers.Etcd) *etcd.Client {
@@ -70,7 +65,7 @@ func entries(t *testing.T, dir string) []string {
 func TestTake(t *testing.T) {
 	server := servers.StartEtcd(t, servers.EtcdConfig{})
 	fill(t, server.Client(t), 500)
-	cfg, identity := captureConfig(t)
+	cfg, identities := captureConfig(t)
 	taken, err := snapshot.Take(t.Context(), connect(t, server), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -94,11 +89,7 @@ func TestTake(t *testing.T) {
 	if sum := sha256.Sum256(sealed); hex.EncodeToString(sum[:]) != taken.Sealed.SHA256 || int64(len(sealed)) != taken.Sealed.Size {
 		t.Errorf("the sealed object is not the one described")
 	}
-	ids, err := age.ParseIdentities(strings.NewReader(identity))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, ids := range map[string][]age.Identity{"identity": ids, "retained key": {taken.Sealed.Key.Identity()}} {
+	for name, ids := range map[string][]age.Identity{"identity": identities, "retained key": {taken.Sealed.Key.Identity()}} {
 		plain := open(t, taken.Sealed.Path, ids)
 		body, trailer := plain[:len(plain)-sha256.Size], plain[len(plain)-sha256.Size:]
 		if sum := sha256.Sum256(body); string(sum[:]) != string(trailer) || string(trailer) != string(taken.Received.SHA256[:]) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/snapshot"
+	"github.com/drd-project/drd/internal/snapshot/snapshottest"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -48,7 +49,7 @@ func TestInspect(t *testing.T) {
 			}
 			path := saveSnapshot(t, client)
 			var early int64
-			got, err := inspector(t).Inspect(ctx, path, func(rev int64) { early = rev })
+			got, err := snapshottest.Inspector(t).Inspect(ctx, path, func(rev int64) { early = rev })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +81,7 @@ func TestInspect(t *testing.T) {
 
 func TestInspectFreshStore(t *testing.T) {
 	client := servers.StartEtcd(t, servers.EtcdConfig{}).Client(t)
-	got, err := inspector(t).Inspect(t.Context(), saveSnapshot(t, client), nil)
+	got, err := snapshottest.Inspector(t).Inspect(t.Context(), saveSnapshot(t, client), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +116,7 @@ func TestInspectMissingLease(t *testing.T) {
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := inspector(t).Inspect(t.Context(), path, nil)
+	got, err := snapshottest.Inspector(t).Inspect(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func TestInspectDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := inspector(t)
+	i := snapshottest.Inspector(t)
 	cases := map[string][]byte{
 		"empty":          {},
 		"one byte":       whole[:1],
@@ -200,7 +201,7 @@ func TestInspectManyMissingLeases(t *testing.T) {
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := inspector(t).Inspect(t.Context(), path, nil)
+	got, err := snapshottest.Inspector(t).Inspect(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

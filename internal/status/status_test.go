@@ -20,10 +20,10 @@ const cluster = "prod"
 
 // site is some targets with a signer, and no cluster: what status must work with.
 type site struct {
-	t      *testing.T
-	keys   *sealtest.Keys
-	dirs   []string
-	cfg    status.Config
+	t    *testing.T
+	keys *sealtest.Keys
+	dirs []string
+	cfg  status.Config
 	// manifest says what put writes beside the usual.
 	manifest struct {
 		EtcdVersion string
