@@ -40,6 +40,8 @@ func NewAppender(db *bolt.DB, revision int64) *Appender {
 
 // Append adds one entry. An entry that does not follow the one before it is an error wrapping ErrGap: of a revision that
 // the store has, of a later one than the next, or not the next one of its revision. Errors are final.
+//
+// bbolt keeps the slice until the batch is committed: e.Value MUST NOT change after the call, until Close.
 func (a *Appender) Append(e Entry) error {
 	if a.err == nil {
 		a.err = a.append(e)

@@ -26,6 +26,8 @@ type SegmentQuery struct {
 	// After is a revision: segments that end at it or before are listed nowhere. 0: none are passed over. What follows a
 	// snapshot is found with its revision less one, so that a silence right after it is found too.
 	After int64
+	// UpTo is a revision: segments that begin after it are listed nowhere. 0: none are passed over.
+	UpTo  int64
 	Limit int // how many records are read at most, those of the highest revisions; 0: 26,000
 }
 
@@ -91,7 +93,7 @@ func (r *Repository) findSegments(ctx context.Context, q SegmentQuery, all *Segm
 			all.addForeign(o.Key)
 			continue
 		}
-		if name.Last <= q.After && q.After > 0 {
+		if q.After > 0 && name.Last <= q.After || q.UpTo > 0 && name.First > q.UpTo {
 			continue
 		}
 		if n := len(found); n == 0 || found[n-1].Name != name {
