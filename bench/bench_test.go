@@ -201,7 +201,7 @@ func (b *bench) snapshot(r *results) string {
 			Proved float64 `json:"proved_seconds"`
 		}
 	}
-	memory := watch(func() {
+	memory := watch(b.drd, func() {
 		b.timed(r, "drd snapshot", func() {
 			stdout := b.run("drd snapshot", b.drd, "--config", b.path("config.yaml"), "snapshot", "--json")
 			if err := json.Unmarshal(stdout, &out); err != nil {
@@ -216,7 +216,7 @@ func (b *bench) snapshot(r *results) string {
 }
 
 func (b *bench) restore(r *results, id string) {
-	memory := watch(func() {
+	memory := watch(b.drd, func() {
 		b.timed(r, "drd restore", func() {
 			b.run("drd restore", b.drd, "--config", b.path("config.yaml"), "restore", "--id", id, "--identity", b.path("keys/identity.txt"),
 				"--data-dir", b.path("bydrd"), "--bump-revision", "0", "--yes")
@@ -254,9 +254,9 @@ func (b *bench) timed(r *results, name string, f func()) float64 {
 	return took
 }
 
-// watch runs f and returns the peak of the anonymous memory, in MiB, of all processes that f started together: file
-// pages that the kernel may drop at any time do not count.
-func watch(f func()) float64 {
+// watch runs f and returns the peak of the anonymous memory, in MiB, of all processes of a program together, its children
+// of the same program among them: file pages that the kernel may drop at any time do not count.
+func watch(program string, f func()) float64 {
 	done := make(chan struct{})
 	var peak int64
 	var wg sync.WaitGroup
@@ -268,7 +268,7 @@ func watch(f func()) float64 {
 				tick.Stop()
 				return
 			case <-tick.C:
-				peak = max(peak, anonymous("drd"))
+				peak = max(peak, anonymous(program))
 			}
 		}
 	})
@@ -278,13 +278,17 @@ func watch(f func()) float64 {
 	return float64(peak) / 1024
 }
 
-// anonymous sums RssAnon, in KiB, of all processes of that name.
-func anonymous(name string) int64 {
-	files, _ := filepath.Glob("/proc/[0-9]*/status")
+// anonymous sums RssAnon, in KiB, of all processes that run the program at this path, by whatever name: a child that was
+// started as /proc/self/exe is called "exe".
+func anonymous(program string) int64 {
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
 	var sum int64
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil || !strings.HasPrefix(string(b), "Name:\t"+name+"\n") {
+	for _, link := range links {
+		if path, err := os.Readlink(link); err != nil || path != program {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(link), "status"))
+		if err != nil { // it has ended
 			continue
 		}
 		for line := range strings.Lines(string(b)) {
@@ -321,16 +325,10 @@ func (r *results) median(name string) float64 {
 }
 
 func (r *results) report(b *bench) {
-	fmt.Printf("\n| seconds, unless it says otherwise | median | least | most |\n|---|---|---|---|\n")
-	for _, n := range r.names {
-		fmt.Printf("| %s | %.2f | %.2f | %.2f |\n", n, r.median(n), slices.Min(r.samples[n]), slices.Max(r.samples[n]))
-	}
-	ratio := func(what, a, b string) {
-		fmt.Printf("| %s | %.2f |\n", what, r.median(a)/r.median(b))
-	}
+	r.table()
 	fmt.Printf("\n| ratio of medians | |\n|---|---|\n")
-	ratio("drd committed / etcdctl snapshot save alone", "drd snapshot: committed", "etcdctl snapshot save")
-	ratio("drd read back / by hand", "drd snapshot: read back", "by hand: snapshot")
-	ratio("drd snapshot, whole command / by hand", "drd snapshot", "by hand: snapshot")
-	ratio("by hand / drd restore", "by hand: restore", "drd restore")
+	r.ratio("drd committed / etcdctl snapshot save alone", "drd snapshot: committed", "etcdctl snapshot save")
+	r.ratio("drd read back / by hand", "drd snapshot: read back", "by hand: snapshot")
+	r.ratio("drd snapshot, whole command / by hand", "drd snapshot", "by hand: snapshot")
+	r.ratio("by hand / drd restore", "by hand: restore", "drd restore")
 }

@@ -33,7 +33,7 @@ func (d *demo) offline(ctx context.Context, target string) ([]restore.Source, *s
 	return []restore.Source{{Name: "repo", Repo: r}}, trust, nil
 }
 
-// restore is chapter 6.
+// restore is chapter 7.
 func (d *demo) restore(ctx context.Context) error {
 	s := d.story
 	s.chapter("Restore, from target/ and safe/ alone")
@@ -53,7 +53,7 @@ func (d *demo) restore(ctx context.Context) error {
 		return err
 	}
 	s.output("%s", timings(result))
-	s.say("--bump-revision 0 keeps every revision, so that chapter 7 can compare them. For a Kubernetes cluster leave it out: drd then " +
+	s.say("--bump-revision 0 keeps every revision, so that chapter 8 can compare them. For a Kubernetes cluster leave it out: drd then " +
 		"moves the revision forward, so that no client believes that time went backwards.")
 	return nil
 }
@@ -87,7 +87,7 @@ func timings(r *restore.Result) string {
 	return fmt.Sprintf("done in %.1f s: %s", r.Seconds, strings.Join(steps, ", "))
 }
 
-// prove is chapter 7.
+// prove is chapter 8.
 func (d *demo) prove(ctx context.Context) error {
 	s := d.story
 	s.chapter("The cluster is back")
@@ -146,7 +146,7 @@ func (d *demo) admitLoss() {
 		lost, d.newest.Revision+1, d.cluster.last, d.stopped.Sub(d.newest.CaptureStart).Seconds())
 }
 
-// goOn is chapter 8.
+// goOn is chapter 9.
 func (d *demo) goOn() {
 	s := d.story
 	s.chapter("For your own cluster")
@@ -154,6 +154,7 @@ func (d *demo) goOn() {
 	s.command("drd config check     # is the configuration sound?")
 	s.command("drd check            # would a backup work from here? etcd, keys, disk, clock, targets")
 	s.command("drd snapshot")
+	s.command("drd verify           # can it be restored?")
 	s.line("")
 	if d.Keep {
 		s.line(fmt.Sprintf("Done in %.1f s. Everything is still in %s:", time.Since(d.begin).Seconds(), d.place))

@@ -81,7 +81,7 @@ func (d *demo) list(dir string) error {
 	return nil
 }
 
-// suffer is chapter 5.
+// suffer is chapter 6.
 func (d *demo) suffer(context.Context) error {
 	s := d.story
 	s.chapter("Disaster")

@@ -12,7 +12,9 @@ import (
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/scratch"
 	"github.com/drd-project/drd/internal/snapshot"
+	"github.com/drd-project/drd/internal/survey"
 )
 
 // Config is what the demo needs of the program that runs it.
@@ -26,8 +28,10 @@ type Config struct {
 	// sequences of a terminal.
 	Out   io.Writer
 	Color bool
-	// Inspector reads snapshot files, in a child process.
+	// Inspector and Survey read snapshot files, Etcd runs one for a drill, each in a child process.
 	Inspector snapshot.Inspector
+	Survey    survey.Reader
+	Etcd      scratch.Launcher
 	Build     repo.Build
 	Log       *slog.Logger // of what goes wrong beside the story
 }
@@ -85,7 +89,7 @@ func (d *demo) play(ctx context.Context) error {
 	d.story.line(d.story.paint(bold, "drd demo: an etcd cluster is lost and comes back"))
 	d.story.wrapped("", "", "Everything happens in "+string(d.place)+"; commands are written as if typed there.")
 	for _, chapter := range []func(context.Context) error{
-		d.startCluster, d.handOutKeys, d.takeSnapshots, d.resistTampering, d.suffer, d.restore, d.prove,
+		d.startCluster, d.handOutKeys, d.takeSnapshots, d.drill, d.resistTampering, d.suffer, d.restore, d.prove,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err

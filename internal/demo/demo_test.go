@@ -22,9 +22,13 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/scratch"
 	"github.com/drd-project/drd/internal/seal"
 	"github.com/drd-project/drd/internal/snapshot"
+	"github.com/drd-project/drd/internal/survey"
+	"github.com/drd-project/drd/internal/verify"
 )
 
 var update = flag.Bool("update", false, "write the golden file anew")
@@ -43,6 +47,8 @@ func newDemo(t *testing.T, out io.Writer) *demo {
 	return &demo{columns: columns, kinds: few, changes: 60, pause: 100 * time.Millisecond, Config: Config{
 		Parent: t.TempDir(), Out: out,
 		Inspector: snapshot.Inspector{Command: []string{self, inspectChild}},
+		Survey:    survey.Reader{Command: []string{self, surveyChild}},
+		Etcd:      scratch.Launcher{Command: []string{self, etcdChild}},
 		Build:     repo.Build{Version: "test"},
 		Log:       slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}}
@@ -76,6 +82,7 @@ func steady(text string, p place) string {
 	text = strings.ReplaceAll(text, string(p), "DIR")
 	for _, r := range []struct{ pattern, with string }{
 		{`\d{8}T\d{6}Z-r\d+-[0-9a-f]+`, "ID"},
+		{`\d{8}T\d{6}Z-` + memberName, "RECORD"},
 		{`\*-r\d+-\*`, "*-rN-*"},
 		{`SHA256:[A-Za-z0-9+/]{43}`, "SHA256:FINGERPRINT"},
 		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "TIME"},
@@ -208,7 +215,7 @@ func (c *cancelAt) Write(p []byte) (int, error) {
 }
 
 func TestInterrupted(t *testing.T) {
-	for _, text := range []string{"A cluster", "config check", "forged/2", "rm -rf", "etcdctl endpoint"} {
+	for _, text := range []string{"A cluster", "config check", "verify ", "forged/2", "rm -rf", "etcdctl endpoint"} {
 		t.Run(text, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -233,7 +240,7 @@ func TestOutputFails(t *testing.T) {
 	wantGone(t, d.Parent)
 }
 
-// TestKeep looks into the directory that is left, and tries the checks of chapter 4 on what they must not accept.
+// TestKeep looks into the directory that is left, and tries the checks of chapter 5 on what they must not accept.
 func TestKeep(t *testing.T) {
 	var out bytes.Buffer
 	d := newDemo(t, &out)
@@ -292,4 +299,36 @@ func TestNoSuchParent(t *testing.T) {
 		t.Errorf("error %v for a path that no socket can have", err)
 	}
 	wantGone(t, long)
+}
+
+// TestProvedBy: what is no proof must not be told as one.
+func TestProvedBy(t *testing.T) {
+	passed := proof.Drill{
+		Snapshot: "ID", Outcome: proof.Passed, OpenedWith: verify.KindRetained,
+		Checks: []proof.Check{{Outcome: proof.Passed}, {Outcome: proof.Skipped}, {Outcome: proof.Passed}},
+	}
+	for name, test := range map[string]struct {
+		change func(*verify.Result, *proof.Drill)
+		want   string
+	}{
+		"passed":       {func(*verify.Result, *proof.Drill) {}, ""},
+		"failed":       {func(_ *verify.Result, d *proof.Drill) { d.Outcome, d.Cause = proof.Failed, "hashkv: other" }, "is failed: hashkv: other"},
+		"inconclusive": {func(_ *verify.Result, d *proof.Drill) { d.Outcome = proof.Inconclusive }, "is inconclusive"},
+		"another key":  {func(_ *verify.Result, d *proof.Drill) { d.OpenedWith = verify.KindIdentity }, "with another key"},
+		"no record":    {func(r *verify.Result, _ *proof.Drill) { r.Recorded, r.Unrecorded = false, errDiffers }, "is not in nas"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := passed
+			r := verify.Result{Target: targetName, Recorded: true}
+			test.change(&r, &d)
+			r.Record = &proof.Record{Drills: []proof.Drill{d}}
+			checks, err := provedBy(r)
+			switch {
+			case test.want == "" && (err != nil || checks != 2):
+				t.Errorf("%d checks, error %v", checks, err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+		})
+	}
 }

@@ -1,4 +1,5 @@
-// Package demo tells the whole story of drd on one machine: a cluster, its backups, its loss and its return.
+// Package demo tells the whole story of drd on one machine: a cluster, its backups, the proof that they can be restored,
+// its loss and its return.
 //
 // Nothing in it is acted. A real etcd runs in this process, in a directory of its own, and listens on this
 // machine's loopback address only. Snapshots, refusals and the restore are those of the packages that

@@ -79,6 +79,8 @@ type node struct {
 	runner *backup.Runner
 	target replicate.Target
 	trust  *seal.Trust
+	signer *seal.Signer
+	keys   *seal.KeyRing // of the objects that it has uploaded
 }
 
 func (d *demo) openNode(ctx context.Context, cfg *config.Config) (*node, error) {
@@ -88,6 +90,12 @@ func (d *demo) openNode(ctx context.Context, cfg *config.Config) (*node, error) 
 		return nil, err
 	}
 	if n.trust, err = seal.LoadTrust(cfg.Trust.File); err != nil {
+		return nil, err
+	}
+	if n.signer, err = seal.LoadSigner(cfg.Signing.KeyFile); err != nil {
+		return nil, err
+	}
+	if n.keys, err = seal.OpenKeyRing(filepath.Join(cfg.RuntimeDir, "keys")); err != nil {
 		return nil, err
 	}
 	if n.runner, err = d.newRunner(cfg, n); err != nil {
@@ -114,20 +122,12 @@ func openTarget(ctx context.Context, cfg *config.Config) (replicate.Target, erro
 }
 
 func (d *demo) newRunner(cfg *config.Config, n *node) (*backup.Runner, error) {
-	signer, err := seal.LoadSigner(cfg.Signing.KeyFile)
-	if err != nil {
-		return nil, err
-	}
 	recipients, err := seal.ParseRecipients(cfg.Seal.Recipients, cfg.Seal.RecipientsFile)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := seal.OpenKeyRing(filepath.Join(cfg.RuntimeDir, "keys"))
-	if err != nil {
-		return nil, err
-	}
 	return backup.New(backup.Config{
-		Cluster: cfg.Cluster, StateDir: cfg.StateDir, Keys: keys, Signer: signer, Trust: n.trust,
+		Cluster: cfg.Cluster, StateDir: cfg.StateDir, Keys: n.keys, Signer: n.signer, Trust: n.trust,
 		Targets: []replicate.Target{n.target}, Recipients: recipients, Inspector: d.Inspector,
 		StallTimeout: cfg.Snapshot.StallTimeout, ScanBelow: cfg.Snapshot.HashMembersBelow,
 		Build: d.Build, Log: d.Log,

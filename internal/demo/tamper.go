@@ -38,7 +38,7 @@ func attempts() []attempt {
 	}
 }
 
-// resistTampering is chapter 4.
+// resistTampering is chapter 5.
 func (d *demo) resistTampering(ctx context.Context) error {
 	s := d.story
 	s.chapter("Somebody gets at the target")

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/drd-project/drd/internal/etcd"
 )
 
 const (
@@ -128,6 +130,15 @@ func (l *Log) knows(member string, compaction int64) bool {
 	defer l.mu.Unlock()
 	return slices.ContainsFunc(l.entries, func(e entry) bool {
 		return e.Compaction && e.Member == member && e.Revision == compaction
+	})
+}
+
+// contradicts says whether this member has given another hash for the same revisions.
+func (l *Log) contradicts(member string, h etcd.Hash) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.entries, func(e entry) bool {
+		return e.Member == member && e.pair() == pair{h.Revision, h.CompactRevision} && e.Hash != h.Value
 	})
 }
 

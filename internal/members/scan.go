@@ -32,6 +32,8 @@ func (p *poll) scan(ctx context.Context, able []*peer) error {
 				delete(first, m)
 			}
 		}
+	}
+	if differ(first) || p.contradict(first) {
 		leaveEmpty(ctx, first, revision)
 	}
 	for m, h := range first {
@@ -67,12 +69,19 @@ func differ(hashes map[*peer]etcd.Hash) bool {
 	return false
 }
 
+// contradict says whether a member has answered something else before.
+func (p *poll) contradict(hashes map[*peer]etcd.Hash) bool {
+	for m, h := range hashes {
+		if p.cfg.Answers.contradicts(m.id, h) {
+			return true
+		}
+	}
+	return false
+}
+
 // leaveEmpty drops all hashes when no member has a live key at revision: what etcd hashes then depends on how far each has
 // come with removing what was compacted.
 func leaveEmpty(ctx context.Context, hashes map[*peer]etcd.Hash, revision int64) {
-	if !differ(hashes) {
-		return
-	}
 	for m := range hashes {
 		limited, cancel := context.WithTimeout(ctx, askTimeout)
 		empty, err := m.client.Empty(limited, revision)

@@ -89,6 +89,9 @@ func (s *site) write(etcd string) {
 	for i, st := range s.stores {
 		fmt.Fprintf(&text, "  - {name: t%d, %s}\n", i+1, st.section())
 	}
+	if !strings.Contains(s.more, "spool_keep") { // an empty spool then says that everything was delivered
+		text.WriteString("spool_keep: 0\n")
+	}
 	text.WriteString(s.more)
 	if err := os.WriteFile(s.config, []byte(text.String()), 0o600); err != nil {
 		s.t.Fatal(err)
