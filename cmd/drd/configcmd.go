@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,9 +27,6 @@ the targets; drd check does.`,
 				return usageError{err}
 			}
 			fmt.Fprintf(a.out, "%s is good: cluster %s, %s\n", a.configFile, cfg.Cluster, count(len(cfg.Targets), "target"))
-			if idle := cfg.Inactive(); len(idle) > 0 {
-				fmt.Fprintf(a.out, "note: this version reads these sections and does nothing with them yet: %s\n", strings.Join(idle, ", "))
-			}
 			return nil
 		},
 	}

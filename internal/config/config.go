@@ -240,13 +240,3 @@ func (c *Config) Scratch() string {
 	}
 	return filepath.Join(c.StateDir, "scratch")
 }
-
-// Inactive names the configured sections that this version parses but does not run yet, in the
-// order of the file format. Commands print them so that nobody believes they are at work.
-func (c *Config) Inactive() []string {
-	var sections []string
-	if c.Archive.Enabled {
-		sections = append(sections, "archive")
-	}
-	return sections
-}

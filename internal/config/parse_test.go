@@ -119,9 +119,6 @@ func TestParseDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {
 		t.Error(diff)
 	}
-	if got := got.Inactive(); got != nil {
-		t.Errorf("inactive sections %v in a file that has none", got)
-	}
 }
 
 // verifier is the least that the file of a verifier host can say.
@@ -244,23 +241,6 @@ func TestVariables(t *testing.T) {
 			t.Errorf("expand(%q) = %q, %v; want %q", tc.in, got, err, tc.want)
 		case tc.problem != "" && (err == nil || !strings.Contains(err.Error(), tc.problem)):
 			t.Errorf("expand(%q) = %q, %v; want an error with %q", tc.in, got, err, tc.problem)
-		}
-	}
-}
-
-func TestInactive(t *testing.T) {
-	for _, tc := range []struct {
-		more string
-		want []string
-	}{
-		{"", nil},
-		{"archive: {enabled: false}", nil},
-		{"archive: {enabled: true}", []string{"archive"}},
-		{"retention: {last: 3}", nil},
-		{"verify: {schedule: '@daily'}\narchive: {enabled: true}\nretention: {daily: 1}", []string{"archive"}},
-	} {
-		if diff := cmp.Diff(tc.want, mustParse(t, smallest+tc.more).Inactive()); diff != "" {
-			t.Errorf("%s:\n%s", tc.more, diff)
 		}
 	}
 }
