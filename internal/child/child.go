@@ -15,6 +15,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
+
+	"github.com/drd-project/drd/internal/priority"
 )
 
 const (
@@ -35,6 +38,8 @@ type Reader struct {
 	// Program, if set, is started in place of Command[0], which remains its name: "/proc/self/exe" is the program that
 	// runs, also after an upgrade has put another one in its place.
 	Program string
+	// Background gives the child the CPU and the disk only when nobody else wants them, as far as the machine allows it.
+	Background bool
 }
 
 // Read starts the child on f and hands each message to hear, in order, which returns whether there is an answer by then. An
@@ -51,6 +56,9 @@ func Read[M any](ctx context.Context, r Reader, f *os.File, args []string, hear 
 	}
 	if err != nil {
 		return &NoAnswer{Why: NotStarted, Err: err}
+	}
+	if r.Background {
+		priority.Lower(cmd.Process.Pid) // it reads all the same where that is refused
 	}
 	answered, reported, garbled := listen(out, hear)
 	if _, err := io.Copy(io.Discard, out); err != nil && garbled == nil { // a child that nobody listens to would not end
@@ -77,6 +85,9 @@ func (r Reader) command(ctx context.Context, args []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	if r.Program != "" {
 		cmd.Path, cmd.Err = r.Program, nil
+	}
+	if r.Background {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // priorities are those of a group, which is then its own
 	}
 	return cmd
 }

@@ -139,6 +139,22 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// TestBackground: a child is behind everything else where that is wanted, and only there. It waits for it: it may run before.
+func TestBackground(t *testing.T) {
+	const line = `for i in 1 2 3 4 5; do [ "$(nice)" = 19 ] && break; sleep 0.2; done; echo "{\"text\":\"$(nice) $(ionice -p $$)\"}"`
+	for _, background := range []bool{true, false} {
+		var got string
+		r := child.Reader{Command: []string{"/bin/sh", "-c", line}, Background: background}
+		err := child.Read(t.Context(), r, os.Stdin, nil, func(m message) (bool, error) {
+			got = m.Text
+			return true, nil
+		})
+		if err != nil || got == "" || (got == "19 idle") != background {
+			t.Errorf("background %t: %q, %v", background, got, err)
+		}
+	}
+}
+
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")

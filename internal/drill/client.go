@@ -6,6 +6,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -17,6 +18,8 @@ const (
 	askTimeout = 2 * time.Minute
 	// hashTimeout is askTimeout for a request that reads the whole store.
 	hashTimeout = 20 * time.Minute
+	// askAgain is the pause before a request is repeated. There is at most one under way.
+	askAgain = 500 * time.Millisecond
 	// deathDelay is how long a dead etcd may take to be known as dead, after a request to it has failed.
 	deathDelay = 3 * time.Second
 	// maxAnswer is the largest answer that is accepted, in bytes: a value may be as large as the server was told to allow.
@@ -33,33 +36,56 @@ func (a *attempt) get(ctx context.Context, req *pb.RangeRequest) (*pb.RangeRespo
 	return answer, err
 }
 
-// ask makes one request and finds out what its failure means.
+// ask makes one request and finds out what its failure means. A refusal that passes is asked about again while the etcd
+// lives: etcd gives up on a request after five seconds, which a disk that stands still for a moment is enough for.
 func (a *attempt) ask(ctx context.Context, limit time.Duration, request func(ctx context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := request(limited)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case limited.Err() != nil:
-		return unsuref("etcd did not answer within %v: %w", limit, err)
-	case status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled:
-		return a.explainDeath(err)
+	for {
+		err := request(limited)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case limited.Err() == nil && !passes(err):
+			return err
+		}
+		select {
+		case <-a.etcd.Exited():
+			return a.explainDeath(err)
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return unsuref("etcd did not answer within %v: %w", limit, err)
+		case <-time.After(askAgain):
+		}
 	}
-	return err
 }
 
-// explainDeath says why etcd does not answer any more, where that becomes known.
+// passes reports whether an answer says that etcd, or the way to it, is not fit to answer at the moment.
+func passes(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded:
+		return true // such as "etcdserver: request timed out", "etcdserver: no leader", or an end of the process
+	}
+	return rpctypes.ErrorDesc(err) == rpctypes.ErrorDesc(rpctypes.ErrGRPCRequestTooManyRequests)
+}
+
+// explainDeath says why etcd does not answer any more. While it lives on, and when somebody ended it, that says nothing about
+// the backup.
 func (a *attempt) explainDeath(err error) error {
 	select {
 	case <-a.etcd.Exited():
 		if end := a.etcd.Err(); end != nil {
 			return fmt.Errorf("%w: etcd has ended: %w", err, end)
 		}
-		return err
+		return unsuref("%w: etcd has ended as if it had been asked to", err)
 	case <-time.After(deathDelay):
+		if passes(err) {
+			return unsure{err}
+		}
 		return err
 	}
 }

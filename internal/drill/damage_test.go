@@ -145,14 +145,17 @@ func headerEnd(object []byte) int {
 }
 
 var damages = map[string]damage{
-	"object: bit flip":              stored(drill.CheckObject, "SHA-256 is", payloadName, flip(-1000)),
-	"object: bit flip in header":    stored(drill.CheckObject, "SHA-256 is", payloadName, flip(60)),
-	"object: last bit":              stored(drill.CheckObject, "SHA-256 is", payloadName, flip(-1)),
-	"object: truncated":             stored(drill.CheckObject, "bytes, recorded are", payloadName, func(b []byte) []byte { return b[:len(b)-1] }),
-	"object: empty":                 stored(drill.CheckObject, "0 bytes, recorded are", payloadName, func([]byte) []byte { return []byte{} }),
-	"object: longer":                stored(drill.CheckObject, "bytes, recorded are", payloadName, func(b []byte) []byte { return append(b, 0) }),
-	"object: missing":               stored(drill.CheckObject, "is missing", payloadName, func([]byte) []byte { return nil }),
-	"manifest: missing":             stored(drill.CheckManifest, "no manifest", manifestName, func([]byte) []byte { return nil }),
+	"object: bit flip":           stored(drill.CheckObject, "SHA-256 is", payloadName, flip(-1000)),
+	"object: bit flip in header": stored(drill.CheckObject, "SHA-256 is", payloadName, flip(60)),
+	"object: last bit":           stored(drill.CheckObject, "SHA-256 is", payloadName, flip(-1)),
+	"object: truncated":          stored(drill.CheckObject, "bytes, recorded are", payloadName, func(b []byte) []byte { return b[:len(b)-1] }),
+	"object: empty":              stored(drill.CheckObject, "0 bytes, recorded are", payloadName, func([]byte) []byte { return []byte{} }),
+	"object: longer":             stored(drill.CheckObject, "bytes, recorded are", payloadName, func(b []byte) []byte { return append(b, 0) }),
+	"object: missing":            stored(drill.CheckObject, "is missing", payloadName, func([]byte) []byte { return nil }),
+	"manifest: missing": {check: drill.CheckManifest, cause: "no manifest", after: func(t *testing.T, s *scene) {
+		s.config.Now = tomorrow
+		s.spoil(t, manifestName, func([]byte) []byte { return nil })
+	}},
 	"manifest: bit flip":            stored(drill.CheckSignature, "did not sign this content", manifestName, flip(200)),
 	"signature: missing":            stored(drill.CheckSignature, "not signed", signatureName, func([]byte) []byte { return nil }),
 	"signature: bit flip":           stored(drill.CheckSignature, "bad signature", signatureName, flip(-60)),

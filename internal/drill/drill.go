@@ -27,15 +27,19 @@ type Config struct {
 	Host  string     // where the drill runs, for the log
 	Build repo.Build // of this drd, for the log
 	Trust *seal.Trust
-	// ScratchDir is where plaintext lies during a drill. It is made 0700 if it is missing. Each drill has a directory of
-	// its own in it, which is wiped.
+	// ScratchDir is where plaintext lies during a drill. It is made 0700 if it is missing, and refused where other users
+	// can write to it or own it, or where it is a symbolic link. Each drill has a directory of its own in it, which is wiped.
 	ScratchDir string
 	// Keys returns what opens the object of a manifest, and which kind of key that is: "retained file key", "identity"
 	// or "file key". Without any it returns an error wrapping ErrNoKey.
 	Keys func(ctx context.Context, r *repo.Repository, m *repo.Manifest) (ids []age.Identity, kind string, err error)
 
-	Inspector snapshot.Inspector
-	Survey    survey.Reader
+	// TakeLastRoom lets a drill fill its file system. Otherwise it leaves free what the next snapshot of such a database
+	// needs, and 1 GiB or a tenth of the file system, whichever is more: nodes drill where their etcd lives.
+	TakeLastRoom bool
+
+	Inspector snapshot.Inspector // Background is set
+	Survey    survey.Reader      // Background is set
 	Etcd      scratch.Launcher
 
 	// Triples returns hashes that live members gave for revisions up to revision, of stores compacted at compact or
@@ -59,6 +63,9 @@ type Triple struct {
 	Hash                      uint32
 	Seen                      time.Time
 	EtcdClusterID             string // hex; "": not known. A triple of another cluster is never compared.
+	// Since is when the log begins that the triple stems from; zero: not known. All of a log is about one history, which may
+	// have begun by a restore: what was captured before is not compared.
+	Since time.Time
 }
 
 // Watcher is told how far a drill is. Calls come from one goroutine at a time.
@@ -82,6 +89,7 @@ func New(cfg Config) (*Driller, error) {
 		return nil, fmt.Errorf("drill: scratch directory: %w", err)
 	}
 	cfg.ScratchDir = abs
+	cfg.Inspector.Background, cfg.Survey.Background = true, true // a drill can wait for whatever else the machine does
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

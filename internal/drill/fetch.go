@@ -41,6 +41,9 @@ var errConcluded = errors.New("the drill is concluded")
 // revision, and looks closer.
 func (a *attempt) restore(ctx context.Context) bool {
 	plan, err := a.plan()
+	if err == nil {
+		err = a.leaveRoom(plan)
+	}
 	if err != nil {
 		return a.record(ctx, proof.Check{Name: CheckObject}, unsure{err})
 	}

@@ -77,6 +77,9 @@ func placeIn(tb testing.TB, bucket storage.Bucket) *place {
 	return p
 }
 
+// tomorrow is when everything that a test has uploaded is older than any upload under way.
+func tomorrow() time.Time { return time.Now().Add(25 * time.Hour) }
+
 // use puts another bucket, such as a faulty one, in the place of the target's.
 func (p *place) use(tb testing.TB, bucket storage.Bucket) {
 	tb.Helper()

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/retention"
 )
 
 // look reads manifest and signature, as a restore does.
@@ -21,6 +23,9 @@ func (a *attempt) look(ctx context.Context) bool {
 		}
 		a.entry = e
 		c.Found = e.Digest
+		if e.State == repo.StateIncomplete {
+			return a.incomplete(ctx, e)
+		}
 		return manifestProblem(e)
 	}) && a.check(ctx, CheckSignature, func(c *proof.Check) error {
 		if err := signatureProblem(a.entry); err != nil {
@@ -42,13 +47,42 @@ func (a *attempt) describe() {
 // manifestProblem is what is wrong with the manifest itself.
 func manifestProblem(e *repo.Entry) error {
 	switch e.State {
-	case repo.StateIncomplete, repo.StateBadManifest:
+	case repo.StateBadManifest:
 		return e.Problem
 	case repo.StateUnreadable, repo.StateNewerFormat:
 		return unsure{e.Problem}
 	}
 	return nil
 }
+
+// pruneSettles is how long a prune may take between the manifest of a snapshot, which it deletes first, and the rest.
+const pruneSettles = 5 * time.Second
+
+// incomplete says what it means that there is no manifest. Young objects are an upload that is under way, and old ones may
+// be going away just now. What stays has lost its manifest, or was given up: no restore will find it.
+func (a *attempt) incomplete(ctx context.Context, e *repo.Entry) error {
+	now := a.d.cfg.Now()
+	if now.Sub(e.ID.Time) <= retention.LitterAge || now.Sub(e.Modified) <= retention.LitterAge {
+		return unsuref("%w; its name or its objects are not older than %s", e.Problem, inHours(retention.LitterAge))
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(pruneSettles):
+	}
+	switch later, err := a.target.Repo.Look(ctx, a.id, a.d.cfg.Trust); {
+	case errors.Is(err, repo.ErrNothing):
+		return unsuref("%w: it was being pruned", err)
+	case err != nil:
+		return unsure{err}
+	case later.State != repo.StateIncomplete:
+		return unsuref("its upload has just ended: the snapshot is %s now", later.State)
+	}
+	return fmt.Errorf("no manifest, and the snapshot was named more than %s ago: it was lost, or the upload was given up",
+		inHours(retention.LitterAge))
+}
+
+func inHours(d time.Duration) string { return fmt.Sprintf("%.0f hours", d.Hours()) }
 
 // signatureProblem is why nobody believes the manifest. A state that is known to neither function is not believed.
 func signatureProblem(e *repo.Entry) error {

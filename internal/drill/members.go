@@ -39,7 +39,7 @@ func (a *attempt) checkMembers(ctx context.Context, path string) bool {
 			return unsure{err}
 		}
 		defer f.Close()
-		compared := false
+		var all []comparison
 		for _, at := range newestFirst(groups) {
 			own, err := a.hashAt(ctx, f, at)
 			if err != nil {
@@ -48,15 +48,12 @@ func (a *attempt) checkMembers(ctx context.Context, path string) bool {
 			if own.Keys == 0 {
 				continue // of an empty key space etcd's hash depends on how far a compaction has come
 			}
-			if err := a.compareMembers(c, at, own.Value, groups[at]); err != nil {
-				return err
-			}
-			compared = true
+			all = append(all, compareMembers(at, own.Value, groups[at]))
 		}
-		if !compared {
+		if len(all) == 0 {
 			return skipped("no key was live when members gave their hashes, which says nothing about them")
 		}
-		return nil
+		return a.judgeMembers(c, all)
 	})
 }
 
@@ -99,7 +96,7 @@ func (a *attempt) answers() map[moment][]Triple {
 func (a *attempt) comparable(t Triple) bool {
 	m := a.entry.Manifest
 	return t.Revision <= a.facts.Revision && t.CompactRevision >= a.facts.CompactRevision && t.CompactRevision <= t.Revision &&
-		(t.EtcdClusterID == "" || t.EtcdClusterID == m.EtcdClusterID) &&
+		(t.EtcdClusterID == "" || t.EtcdClusterID == m.EtcdClusterID) && !m.CaptureStart.Before(t.Since) &&
 		t.Seen.After(m.CaptureStart.Add(-tripleWindow)) && t.Seen.Before(m.CaptureEnd.Add(tripleWindow))
 }
 
@@ -114,29 +111,51 @@ func newestFirst(groups map[moment][]Triple) []moment {
 	return all[:min(len(all), maxHashed)]
 }
 
-// compareMembers compares our hash with those of the members. Where more members agree with the file than not, the
-// others have diverged, and the file is good; where not, the file is a copy of a member that has.
-func (a *attempt) compareMembers(c *proof.Check, at moment, own uint32, answers []Triple) error {
-	var agree, differ []string
+// comparison is what members said of one moment, held against the file.
+type comparison struct {
+	at            moment
+	own, theirs   uint32   // the same where a member agrees
+	agree, differ []string // members
+}
+
+func compareMembers(at moment, own uint32, answers []Triple) comparison {
+	c := comparison{at: at, own: own, theirs: answers[0].Hash}
 	for _, t := range answers {
 		if t.Hash == own {
-			agree = append(agree, t.Member)
+			c.agree, c.theirs = append(c.agree, t.Member), own
 		} else {
-			differ = append(differ, fmt.Sprintf("%s (%d)", t.Member, t.Hash))
+			c.differ = append(c.differ, fmt.Sprintf("%s (%d)", t.Member, t.Hash))
 		}
 	}
-	if c.Expected == "" || len(differ) > 0 {
-		c.Expected = fmt.Sprintf("%d at revision %d, compacted at %d", answers[0].Hash, at.revision, at.compact)
-		c.Found = fmt.Sprint(own)
-	}
-	if len(differ) == 0 {
-		return nil
-	}
-	text := fmt.Sprintf("at revision %d, compacted at %d, members have other content than this snapshot (%d): %s", at.revision, at.compact, own, strings.Join(differ, ", "))
-	if len(agree) > len(differ) {
+	return c
+}
+
+// judgeMembers says what the comparisons come to; the newest are first. A file that agrees with a live member holds what
+// the cluster answers its clients: the members that differ from both have diverged, which is for somebody to look at. Only
+// where no member agrees is the file at fault.
+func (a *attempt) judgeMembers(c *proof.Check, all []comparison) error {
+	c.Expected, c.Found = all[0].inWords()
+	for _, this := range all {
+		if len(this.differ) == 0 {
+			continue
+		}
+		text := fmt.Sprintf("at revision %d, compacted at %d, members have other content than this snapshot (%d): %s",
+			this.at.revision, this.at.compact, this.own, strings.Join(this.differ, ", "))
+		if !slices.ContainsFunc(all, this.outweighedBy) {
+			c.Expected, c.Found = this.inWords()
+			return errors.New(text)
+		}
 		a.warn(text)
-		c.Expected = fmt.Sprintf("%d at revision %d, compacted at %d, by %s", own, at.revision, at.compact, strings.Join(agree, ", "))
-		return nil
 	}
-	return errors.New(text)
+	return nil
+}
+
+// outweighedBy reports whether members agree in other with the file about everything that this is of.
+func (c comparison) outweighedBy(other comparison) bool {
+	return len(other.agree) > 0 && other.at.revision >= c.at.revision && other.at.compact <= c.at.compact
+}
+
+func (c comparison) inWords() (expected, found string) {
+	expected = fmt.Sprintf("%d at revision %d, compacted at %d", c.theirs, c.at.revision, c.at.compact)
+	return expected, fmt.Sprint(c.own)
 }

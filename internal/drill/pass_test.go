@@ -181,6 +181,7 @@ func TestMembers(t *testing.T) {
 	}
 	differs := with(func(c *drill.Triple) { c.Hash++ })
 	third := with(func(c *drill.Triple) { c.Member = "c" })
+	otherThird := with(func(c *drill.Triple) { c.Member, c.Hash = "c", c.Hash+2 })
 	earlier := with(func(c *drill.Triple) {
 		c.Revision -= 10
 		c.CompactRevision += 20
@@ -194,10 +195,15 @@ func TestMembers(t *testing.T) {
 		"agrees":                  {[]drill.Triple{good}, proof.Passed, 0},
 		"differs":                 {[]drill.Triple{differs}, proof.Failed, 0},
 		"agreed earlier":          {[]drill.Triple{earlier}, proof.Passed, 0},
-		"differed earlier":        {[]drill.Triple{good, with(func(c *drill.Triple) { c.Revision -= 10 })}, proof.Failed, 0},
-		"one agrees, one differs": {[]drill.Triple{good, differs}, proof.Failed, 0},
+		"differed earlier":        {[]drill.Triple{good, with(func(c *drill.Triple) { c.Revision -= 10 })}, proof.Passed, 1},
+		"differed later":          {[]drill.Triple{differs, earlier}, proof.Failed, 0},
+		"one agrees, one differs": {[]drill.Triple{good, differs}, proof.Passed, 1},
+		"one agrees, two differ":  {[]drill.Triple{differs, good, otherThird}, proof.Passed, 1},
+		"two differ":              {[]drill.Triple{differs, otherThird}, proof.Failed, 0},
 		"two agree, one differs":  {[]drill.Triple{good, differs, third}, proof.Passed, 1},
 		"of another cluster":      {[]drill.Triple{with(func(c *drill.Triple) { c.Hash++; c.EtcdClusterID = "1" })}, proof.Skipped, 0},
+		"of another history":      {[]drill.Triple{with(func(c *drill.Triple) { c.Hash++; c.Since = captureTime.Add(time.Second) })}, proof.Skipped, 0},
+		"of this history":         {[]drill.Triple{with(func(c *drill.Triple) { c.Hash++; c.Since = captureTime })}, proof.Failed, 0},
 		"of another day":          {[]drill.Triple{with(func(c *drill.Triple) { c.Hash++; c.Seen = captureTime.Add(24 * time.Hour) })}, proof.Skipped, 0},
 		"of what is compacted":    {[]drill.Triple{with(func(c *drill.Triple) { c.Hash++; c.CompactRevision-- })}, proof.Skipped, 0},
 		"of what was not yet":     {[]drill.Triple{with(func(c *drill.Triple) { c.Hash++; c.Revision++ })}, proof.Skipped, 0},

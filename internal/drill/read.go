@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -52,10 +53,16 @@ func (a *attempt) checkEtcdHash(ctx context.Context, c *proof.Check) error {
 	if got := answer.GetCompactRevision(); got != a.facts.CompactRevision {
 		return fmt.Errorf("etcd has the store compacted at revision %d instead of %d", got, a.facts.CompactRevision)
 	}
-	return compare(c, a.facts.HashKV, answer.GetHash())
+	err = compare(c, a.facts.HashKV, answer.GetHash())
+	if err != nil && a.facts.Keys == 0 {
+		// etcd hashes whatever a compaction has not removed yet, and goes on with that as soon as it is started.
+		return skipped("no key is live, and a compaction is under way in the snapshot")
+	}
+	return err
 }
 
-// checkEtcdKeys lists every key and counts as the survey of the file did.
+// checkEtcdKeys lists every key and counts as the survey of the file did. A record can be read by whoever reads the target:
+// prefixes are told by their place in alphabetical order, not by name.
 func (a *attempt) checkEtcdKeys(ctx context.Context, c *proof.Check) error {
 	var counter survey.Counter
 	total := int64(0)
@@ -78,9 +85,10 @@ func (a *attempt) checkEtcdKeys(ctx context.Context, c *proof.Check) error {
 	got := counter.Counts()
 	c.Expected = fmt.Sprintf("%d keys below %d prefixes", a.survey.Keys, len(a.survey.Prefixes))
 	c.Found = fmt.Sprintf("%d keys below %d prefixes", total, len(got))
-	for _, prefix := range slices.Sorted(maps.Keys(a.survey.Prefixes)) {
+	for i, prefix := range slices.Sorted(maps.Keys(a.survey.Prefixes)) {
 		if want := a.survey.Prefixes[prefix]; got[prefix] != want {
-			return fmt.Errorf("%d keys below %q, the file has %d", got[prefix], prefix, want)
+			return fmt.Errorf("%d keys below the prefix that is number %d of %d in the file, which has %d there",
+				got[prefix], i+1, len(a.survey.Prefixes), want)
 		}
 	}
 	if total != a.survey.Keys || len(got) != len(a.survey.Prefixes) {
@@ -95,19 +103,31 @@ func (a *attempt) checkSamples(ctx context.Context, c *proof.Check) error {
 		return skipped("there is no key")
 	}
 	c.Expected = fmt.Sprintf("%d keys", len(a.survey.Samples))
-	for _, want := range a.survey.Samples {
-		answer, err := a.get(ctx, &pb.RangeRequest{Key: want.Key, Revision: a.facts.Revision, Serializable: true})
-		if err != nil {
-			return fmt.Errorf("read key %q: %w", want.Key, err)
-		}
-		if len(answer.GetKvs()) != 1 {
-			return fmt.Errorf("key %q is not there", want.Key)
-		}
-		if got := sampleOf(answer.GetKvs()[0]); !sameSample(want, got) {
-			return fmt.Errorf("key %q: expected %s, found %s", want.Key, sampleText(want), sampleText(got))
+	for i, want := range a.survey.Samples {
+		if err := a.checkSample(ctx, want); err != nil {
+			// Neither names nor hashes of values, which can be guessed: the revision finds the key for who holds the backup.
+			return fmt.Errorf("sample %d of %d, a key modified at revision %d: %w", i+1, len(a.survey.Samples), want.ModRevision, err)
 		}
 	}
 	c.Found = c.Expected
+	return nil
+}
+
+func (a *attempt) checkSample(ctx context.Context, want survey.Sample) error {
+	answer, err := a.get(ctx, &pb.RangeRequest{Key: want.Key, Revision: a.facts.Revision, Serializable: true})
+	if err != nil {
+		return fmt.Errorf("read it: %w", err)
+	}
+	if len(answer.GetKvs()) != 1 {
+		return errors.New("it is not there")
+	}
+	got := sampleOf(answer.GetKvs()[0])
+	switch said, found := sampleText(want), sampleText(got); {
+	case said != found:
+		return fmt.Errorf("expected %s, found %s", said, found)
+	case want.ValueSHA256 != got.ValueSHA256:
+		return fmt.Errorf("its value, of %d bytes, is another one", got.ValueSize)
+	}
 	return nil
 }
 
@@ -119,10 +139,7 @@ func sampleOf(kv *mvccpb.KeyValue) survey.Sample {
 	}
 }
 
-func sameSample(x, y survey.Sample) bool { return sampleText(x) == sampleText(y) }
-
-// sampleText is everything of a sample but its key.
+// sampleText is what may be told of a sample.
 func sampleText(s survey.Sample) string {
-	return fmt.Sprintf("created %d, modified %d, version %d, lease %x, %d bytes with sha-256 %s",
-		s.CreateRevision, s.ModRevision, s.Version, s.Lease, s.ValueSize, s.ValueSHA256)
+	return fmt.Sprintf("created %d, modified %d, version %d, lease %x, %d bytes", s.CreateRevision, s.ModRevision, s.Version, s.Lease, s.ValueSize)
 }

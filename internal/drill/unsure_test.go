@@ -21,6 +21,7 @@ import (
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/restore"
 	"github.com/drd-project/drd/internal/s3"
+	"github.com/drd-project/drd/internal/scratch"
 	"github.com/drd-project/drd/internal/seal"
 	"github.com/drd-project/drd/internal/snapshot"
 	"github.com/drd-project/drd/internal/storage"
@@ -56,6 +57,18 @@ func (a atStep) Step(name string, _ int64) {
 }
 func (atStep) Add(int64)     {}
 func (atStep) Notice(string) {}
+
+// later calls f after a while, and before the test ends.
+func later(t *testing.T, after time.Duration, f func() error) {
+	done := make(chan struct{})
+	t.Cleanup(func() { <-done })
+	time.AfterFunc(after, func() {
+		defer close(done)
+		if err := f(); err != nil {
+			t.Error(err)
+		}
+	})
+}
 
 func wantUnsure(t *testing.T, d proof.Drill, check, cause string) {
 	t.Helper()
@@ -124,6 +137,26 @@ func TestPruned(t *testing.T) {
 	wantUnsure(t, p.drill(t, id, proof.LevelData, nil, nil), drill.CheckManifest, "pruned, or deleted")
 
 	p.put(t, b)
+	if err := os.Remove(filepath.Join(home, manifestName)); err != nil {
+		t.Fatal(err)
+	}
+	wantUnsure(t, p.drill(t, id, proof.LevelData, nil, nil), drill.CheckManifest, "not older than 24 hours")
+	p.config.Now = tomorrow
+	prune := atStep{drill.CheckManifest, func() {
+		later(t, time.Second, func() error { return os.RemoveAll(home) })
+	}}
+	wantUnsure(t, p.drill(t, id, proof.LevelData, nil, prune), drill.CheckManifest, "it was being pruned")
+
+	p.put(t, b)
+	manifest := filepath.Join(home, manifestName)
+	if err := os.Rename(manifest, manifest+".late"); err != nil {
+		t.Fatal(err)
+	}
+	arrive := atStep{drill.CheckManifest, func() {
+		later(t, time.Second, func() error { return os.Rename(manifest+".late", manifest) })
+	}}
+	wantUnsure(t, p.drill(t, id, proof.LevelData, nil, arrive), drill.CheckManifest, "its upload has just ended")
+
 	d = p.drill(t, id, proof.LevelData, nil, lose(payloadName))
 	if d.Outcome != proof.Failed || !strings.HasPrefix(d.Cause, "object: ") {
 		t.Errorf("a lost object: %s, %s", d.Outcome, d.Cause)
@@ -188,7 +221,7 @@ func (p *place) onTmpfs(t *testing.T, mib int) {
 			t.Error(err)
 		}
 	})
-	p.config.ScratchDir = filepath.Join(dir, "scratch")
+	p.config.ScratchDir, p.config.TakeLastRoom = filepath.Join(dir, "scratch"), true
 }
 
 // TestFullDisk: a scratch disk that is full before the drill, or becomes full during any step of it, is no damage.
@@ -199,6 +232,14 @@ func TestFullDisk(t *testing.T) {
 		p.onTmpfs(t, 8)
 		_, id := p.publish(t, src, captureTime)
 		wantUnsure(t, p.drill(t, id, proof.LevelDrill, nil, nil), drill.CheckObject, "not enough disk space")
+	})
+	t.Run("needed by others", func(t *testing.T) {
+		p := newPlace(t)
+		p.onTmpfs(t, 900)
+		_, id := p.publish(t, src, captureTime)
+		wantPassed(t, p.drill(t, id, proof.LevelData, nil, nil), drill.CheckChain, drill.CheckMembers)
+		p.config.TakeLastRoom = false
+		wantUnsure(t, p.drill(t, id, proof.LevelData, nil, nil), drill.CheckObject, "for a drill beside etcd and its next snapshot")
 	})
 	for step, check := range map[string]string{
 		restore.StepFetch: drill.CheckObject, restore.StepMember: drill.CheckRestore, drill.CheckBoot: drill.CheckBoot,
@@ -265,7 +306,7 @@ func TestKilled(t *testing.T) {
 		t.Run("etcd at "+check, func(t *testing.T) {
 			p := newPlace(t)
 			_, id := p.publish(t, src, captureTime)
-			d := p.drill(t, id, proof.LevelDrill, nil, atStep{check, func() { killEtcd(t) }})
+			d := p.drill(t, id, proof.LevelDrill, nil, atStep{check, func() { killEtcd(t, syscall.SIGKILL) }})
 			if check == drill.CheckWatch {
 				// The event may have arrived before; then its end is noticed at the shutdown.
 				if d.Outcome != proof.Inconclusive {
@@ -278,14 +319,47 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// killEtcd kills the scratch etcd that this process has started.
-func killEtcd(t *testing.T) {
+// TestEndedByOthers: an etcd that somebody else has asked to end obeys, which says nothing about the backup either.
+func TestEndedByOthers(t *testing.T) {
+	src := ordinary(t, "3.7")
+	for name, program := range map[string]string{"embedded": "", "program": servers.Tool(t, "etcd-3.7")} {
+		for _, check := range []string{drill.CheckEtcdKeys, drill.CheckWrite} {
+			t.Run(name+" at "+check, func(t *testing.T) {
+				p := newPlace(t)
+				if program != "" {
+					p.config.Etcd = scratch.Launcher{Binary: program}
+				}
+				_, id := p.publish(t, src, captureTime)
+				d := p.drill(t, id, proof.LevelDrill, nil, atStep{check, func() {
+					endEtcd(t, syscall.SIGTERM)
+				}})
+				wantUnsure(t, d, check, "ended by the machine")
+			})
+		}
+	}
+}
+
+// endEtcd ends the scratch etcd, and waits until it has ended.
+func endEtcd(t *testing.T, with syscall.Signal) {
+	t.Helper()
+	killEtcd(t, with)
+	for range 200 {
+		if len(children(t, os.Getpid())) == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Error("the scratch etcd did not end")
+}
+
+// killEtcd sends a signal to the scratch etcd that this process has started.
+func killEtcd(t *testing.T, with syscall.Signal) {
 	t.Helper()
 	found := 0
 	for _, pid := range children(t, os.Getpid()) {
-		if strings.Contains(pid.args, etcdChild) {
+		if strings.Contains(pid.args, etcdChild) || strings.Contains(pid.args, "--data-dir") {
 			found++
-			if err := syscall.Kill(pid.id, syscall.SIGKILL); err != nil {
+			if err := syscall.Kill(pid.id, with); err != nil {
 				t.Error(err)
 			}
 		}

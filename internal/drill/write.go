@@ -47,9 +47,7 @@ func (a *attempt) openWatch(ctx context.Context, key []byte) (pb.Watch_WatchClie
 		return nil, a.explainDeath(err)
 	}
 	create := &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: key}}
-	if err := w.Send(&pb.WatchRequest{RequestUnion: create}); err != nil {
-		return nil, a.explainDeath(err)
-	}
+	_ = w.Send(&pb.WatchRequest{RequestUnion: create}) // where it fails, what is received next says why
 	answer, err := a.receive(ctx, w)
 	if err != nil {
 		return nil, err
@@ -72,7 +70,8 @@ func (a *attempt) receive(ctx context.Context, w pb.Watch_WatchClient) (*pb.Watc
 	return nil, a.explainDeath(err)
 }
 
-// put writes a key that must not exist, and returns the revision that it got.
+// put writes a key that must not exist, and returns the revision that it got. A write that etcd gave up on may have been made
+// all the same: where it is repeated and finds its own value, it was.
 func (a *attempt) put(ctx context.Context, key, value []byte) (int64, error) {
 	var answer *pb.TxnResponse
 	err := a.ask(ctx, askTimeout, func(ctx context.Context) (err error) {
@@ -81,16 +80,24 @@ func (a *attempt) put(ctx context.Context, key, value []byte) (int64, error) {
 				Target: pb.Compare_CREATE, Result: pb.Compare_EQUAL, Key: key, TargetUnion: &pb.Compare_CreateRevision{CreateRevision: 0},
 			}},
 			Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: key, Value: value}}}},
+			Failure: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: key}}}},
 		})
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("write: %w", err)
 	}
-	if !answer.GetSucceeded() {
-		return 0, unsuref("key %q exists already", key)
+	if answer.GetSucceeded() {
+		return answer.GetHeader().GetRevision(), nil
 	}
-	return answer.GetHeader().GetRevision(), nil
+	for _, there := range answer.GetResponses() {
+		for _, kv := range there.GetResponseRange().GetKvs() {
+			if string(kv.GetValue()) == string(value) { // which is random
+				return kv.GetModRevision(), nil
+			}
+		}
+	}
+	return 0, unsuref("key %q exists already", key)
 }
 
 func (a *attempt) readBack(ctx context.Context, key, value []byte, written int64) error {

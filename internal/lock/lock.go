@@ -15,10 +15,11 @@ import (
 // poll is how often a busy lock is tried again; a person who waits does not notice it.
 const poll = 200 * time.Millisecond
 
-// File locks the file at path, made 0600 if it is missing, until release is called. It waits for another holder as
+// File locks the file at path, made 0600 if it is missing, until release is called. A symbolic link is refused: it would have
+// another file made. It waits for another holder as
 // long as ctx lasts, and calls busy once if it has to.
 func File(ctx context.Context, path string, busy func()) (release func() error, err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}

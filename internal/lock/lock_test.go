@@ -3,9 +3,12 @@ package lock
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestFile(t *testing.T) {
@@ -36,5 +39,19 @@ func TestFile(t *testing.T) {
 func TestNoDirectory(t *testing.T) {
 	if _, err := File(t.Context(), filepath.Join(t.TempDir(), "missing", "lock"), func() {}); err == nil {
 		t.Error("locks a file that cannot be")
+	}
+}
+
+func TestLink(t *testing.T) {
+	dir := t.TempDir()
+	elsewhere := filepath.Join(dir, "elsewhere")
+	if err := os.Symlink(elsewhere, filepath.Join(dir, "lock")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := File(t.Context(), filepath.Join(dir, "lock"), func() {}); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("lock through a link: %v", err)
+	}
+	if _, err := os.Lstat(elsewhere); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file was made elsewhere: %v", err)
 	}
 }

@@ -11,8 +11,8 @@ import (
 
 // How an etcd can fail that was started on data which is there.
 var (
-	// ErrKilled: a signal from outside, the kernel for lack of memory, or a full disk ended it. The machine is to blame,
-	// and nothing is known about the backup.
+	// ErrKilled: a signal from outside, be it a polite one, the kernel for lack of memory, or a full disk ended it. The
+	// machine is to blame, and nothing is known about the backup.
 	ErrKilled = errors.New("ended by the machine, not by what it read")
 	// ErrRefused: it gave up by itself. Its own words follow.
 	ErrRefused = errors.New("it gave up")
@@ -49,6 +49,9 @@ func (c *child) verdict() error {
 		return hint.New(err, "raise verify.memory_limit, or run drills where there is more memory")
 	case signal != 0 && !crashes[signal]:
 		return fmt.Errorf("%w: signal: %s", ErrKilled, signal)
+	case signal == 0 && status.ExitStatus() == 0 && !c.log.crashed():
+		// An etcd that gives up exits with another status: somebody else has asked it to end, and it obeyed.
+		return fmt.Errorf("%w: it ended as if it had been asked to (%s): %s", ErrKilled, describe(status), words)
 	case ofTheMachine(words):
 		return fmt.Errorf("%w: %s", ErrKilled, words)
 	}

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/drd-project/drd/internal/priority"
 )
 
 // grant is what a machine may refuse to give to a child.
@@ -95,17 +97,9 @@ func closeOnExec() {
 	_ = unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC) // kernels before 5.11 cannot
 }
 
-const (
-	// lowestNice is the least CPU priority.
-	lowestNice = 19
-	// idleIO is ioprio_set(2)'s class of those who get the disk when nobody else wants it, which is in the upper bits.
-	idleIO = 3 << 13
-	// whoGroup says to ioprio_set(2) that a process group is meant: all threads of it.
-	whoGroup = 2
-	// oomScore makes the kernel end the child before anything else when memory runs out. An etcd in production has 0 and
-	// the share of the memory that it uses, out of 1000.
-	oomScore = "800"
-)
+// oomScore makes the kernel end the child before anything else when memory runs out. An etcd in production has 0 and
+// the share of the memory that it uses, out of 1000.
+const oomScore = "800"
 
 // lower gives the child the least of the CPU and of the disk. It leads a process group of its own, so that all its threads
 // are reached at once, and new threads inherit it.
@@ -115,10 +109,7 @@ func lower(pid int) (notes []string) {
 			notes = append(notes, fmt.Sprintf("%s: %v", what, err))
 		}
 	}
-	note("no lower CPU priority", unix.Setpriority(unix.PRIO_PGRP, pid, lowestNice))
-	if _, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, whoGroup, uintptr(pid), idleIO); errno != 0 {
-		note("no lower I/O priority", errno)
-	}
+	notes = priority.Lower(pid)
 	score := fmt.Sprintf("/proc/%d/oom_score_adj", pid)
 	note("not the first to end when memory runs out", os.WriteFile(score, []byte(oomScore), 0))
 	// The store, in plaintext, must not reach a disk in a core dump.

@@ -229,7 +229,7 @@ func checkThreads(t *testing.T, proc string) {
 		if _, err := fmt.Sscan(filepath.Base(thread), &tid); err != nil {
 			t.Fatal(err)
 		}
-		const whoProcess = 1
+		const whoProcess, idleIO = 1, 3 << 13
 		if class, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, whoProcess, tid, 0); errno != 0 || class != idleIO {
 			t.Errorf("%s has I/O priority %#x, %v", thread, class, errno)
 		}

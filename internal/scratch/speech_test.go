@@ -51,7 +51,9 @@ func TestVerdict(t *testing.T) {
 		{"plain words", complaint + flagsAreWrong, exit1, 0, nil, ErrRefused, "error verifying flags, unknown flag"},
 		{"a complaint", complaint + info, exit1, 0, nil, ErrRefused, "failed to attach a lease: lease not found"},
 		{"no line end", "cannot start", exit1, 0, nil, ErrRefused, "cannot start"},
-		{"silent", "", exit0, 0, nil, ErrRefused, "exit status 0): it said nothing"},
+		{"silent", "", exit1, 0, nil, ErrRefused, "exit status 1): it said nothing"},
+		{"obeyed others", info, exit0, 0, nil, ErrKilled, "as if it had been asked to (exit status 0): opened backend db"},
+		{"fatal, and a good exit status", info + fatal, exit0, 0, nil, ErrRefused, "exit status 0): discovery failed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := &child{log: new(speech), status: tc.status, oomKills: tc.oom, memory: 64 << 20, asked: make(map[syscall.Signal]bool)}
