@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"hash/maphash"
@@ -13,7 +12,8 @@ import (
 	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
-	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/drd-project/drd/internal/mvcc"
 )
 
 // maxSeenKeys bounds the memory of the scan: at about 50 bytes a key it is 50 MiB. A store with more
@@ -21,57 +21,9 @@ import (
 const maxSeenKeys = 1 << 20
 
 var (
-	keyBucket  = []byte("key")
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 	registry   = []byte("/registry/")
-
-	errNoKeyBucket = errors.New("there is no \"key\" bucket: this is not an etcd store")
 )
-
-// position is the key of an entry: revision (main), index of the change within it (sub), tombstone flag.
-type position struct {
-	main, sub int64
-	tombstone bool
-}
-
-// parsePosition reads an entry's key: 8 bytes main, '_', 8 bytes sub, and 't' for a tombstone
-// (etcd server/storage/mvcc/revision.go).
-func parsePosition(k []byte) (position, error) {
-	if (len(k) != 17 && (len(k) != 18 || k[17] != 't')) || k[8] != '_' {
-		return position{}, fmt.Errorf("malformed revision key %x", k)
-	}
-	return position{
-		main:      int64(binary.BigEndian.Uint64(k[:8])),
-		sub:       int64(binary.BigEndian.Uint64(k[9:17])),
-		tombstone: len(k) == 18,
-	}, nil
-}
-
-// parseEntry reads the key and the lease out of a stored mvccpb.KeyValue without copying.
-func parseEntry(value []byte) (key []byte, lease int64, err error) {
-	for len(value) > 0 {
-		num, typ, n := protowire.ConsumeTag(value)
-		if n < 0 {
-			return nil, 0, fmt.Errorf("malformed entry: %w", protowire.ParseError(n))
-		}
-		value = value[n:]
-		switch {
-		case num == 1 && typ == protowire.BytesType:
-			key, n = protowire.ConsumeBytes(value)
-		case num == 6 && typ == protowire.VarintType:
-			var v uint64
-			v, n = protowire.ConsumeVarint(value)
-			lease = int64(v)
-		default:
-			n = protowire.ConsumeFieldValue(num, typ, value)
-		}
-		if n < 0 {
-			return nil, 0, fmt.Errorf("malformed entry: %w", protowire.ParseError(n))
-		}
-		value = value[n:]
-	}
-	return key, lease, nil
-}
 
 // Hash is etcd's HashKV of a store at a revision, with what was counted on the way.
 type Hash struct {
@@ -105,9 +57,9 @@ func hashKV(ctx context.Context, tx *bolt.Tx, revision, compact int64, maxSeen i
 	if compact > revision {
 		return Hash{}, fmt.Errorf("compact revision %d is above revision %d", compact, revision)
 	}
-	b := tx.Bucket(keyBucket)
+	b := tx.Bucket(mvcc.Bucket)
 	if b == nil {
-		return Hash{}, errNoKeyBucket
+		return Hash{}, mvcc.ErrNoBucket
 	}
 	newest, err := scanNewest(ctx, b, revision, maxSeen)
 	if err != nil {
@@ -183,16 +135,16 @@ func (n *newestEntries) scan(ctx context.Context, b *bolt.Bucket, revision int64
 		if j%4096 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		pos, err := parsePosition(k)
+		pos, err := mvcc.ParsePosition(k)
 		if err != nil {
 			return err
 		}
-		key, _, err := parseEntry(v)
+		kv, err := mvcc.ParseValue(v)
 		if err != nil {
-			return fmt.Errorf("revision %d.%d: %w", pos.main, pos.sub, err)
+			return fmt.Errorf("revision %d.%d: %w", pos.Main, pos.Sub, err)
 		}
 		// The string shares the memory map, which outlives the scan: no copy of any key is made.
-		name := unsafe.String(unsafe.SliceData(key), len(key))
+		name := unsafe.String(unsafe.SliceData(kv.Key), len(kv.Key))
 		if _, old := s.seen[name]; !old && s.has(name) {
 			n.mark(j)
 			s.seen[name] = struct{}{}
@@ -222,7 +174,7 @@ func lastUpTo(c *bolt.Cursor, revision int64) (k, v []byte) {
 // hash is the second pass, oldest first: the order in which etcd hashes.
 func (n *newestEntries) hash(ctx context.Context, b *bolt.Bucket, revision, compact int64) (Hash, error) {
 	out := Hash{Revision: revision, CompactRevision: compact, Entries: n.count}
-	filtered := crc32.Update(0, castagnoli, keyBucket)
+	filtered := crc32.Update(0, castagnoli, mvcc.Bucket)
 	unfiltered := filtered
 	leases := make(map[int64]struct{})
 	kept := 0 // the size of what etcd calls keep; a bumped store's entry without a key counts
@@ -233,21 +185,21 @@ func (n *newestEntries) hash(ctx context.Context, b *bolt.Bucket, revision, comp
 		if i%4096 == 0 && ctx.Err() != nil {
 			return Hash{}, context.Cause(ctx)
 		}
-		pos, err := parsePosition(k)
+		pos, err := mvcc.ParsePosition(k)
 		if err != nil {
 			return Hash{}, err
 		}
-		live := !pos.tombstone && n.marked(n.count-1-i)
+		live := !pos.Tombstone && n.marked(n.count-1-i)
 		if live {
-			key, lease, err := parseEntry(v)
+			kv, err := mvcc.ParseValue(v)
 			if err != nil {
-				return Hash{}, fmt.Errorf("revision %d.%d: %w", pos.main, pos.sub, err)
+				return Hash{}, fmt.Errorf("revision %d.%d: %w", pos.Main, pos.Sub, err)
 			}
 			kept++
-			out.count(key, lease, leases)
+			out.count(kv.Key, kv.Lease, leases)
 		}
-		if !pos.tombstone || pos.main != compact {
-			if live || pos.main > compact {
+		if !pos.Tombstone || pos.Main != compact {
+			if live || pos.Main > compact {
 				filtered = crc32.Update(crc32.Update(filtered, castagnoli, k), castagnoli, v)
 			}
 			unfiltered = crc32.Update(crc32.Update(unfiltered, castagnoli, k), castagnoli, v)

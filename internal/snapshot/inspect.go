@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/mvcc"
 )
 
 // maxReportedDamage is how many of bbolt's findings an error repeats: one is a fact, ten are a pattern, the rest is noise.
@@ -148,19 +149,19 @@ func boltLength(f *os.File) (int64, error) {
 func small(db *bolt.DB) (Facts, error) {
 	f := Facts{CompactRevision: NeverCompacted}
 	err := db.View(func(tx *bolt.Tx) error {
-		b := tx.Bucket(keyBucket)
+		b := tx.Bucket(mvcc.Bucket)
 		if b == nil {
-			return errNoKeyBucket
+			return mvcc.ErrNoBucket
 		}
 		f.DBSize = tx.Size()
 		// A fresh store is at revision 1 without a single entry (mvcc/kvstore.go, restoreIntoIndex).
 		f.Revision = 1
 		if k, _ := b.Cursor().Last(); k != nil {
-			pos, err := parsePosition(k)
+			pos, err := mvcc.ParsePosition(k)
 			if err != nil {
 				return err
 			}
-			f.Revision = max(f.Revision, pos.main)
+			f.Revision = max(f.Revision, pos.Main)
 		}
 		if err := f.readMeta(tx); err != nil {
 			return err
@@ -183,11 +184,11 @@ func (f *Facts) readMeta(tx *bolt.Tx) error {
 		if v == nil {
 			continue
 		}
-		pos, err := parsePosition(v)
+		pos, err := mvcc.ParsePosition(v)
 		if err != nil {
 			return fmt.Errorf("meta/%s: %w", name, err)
 		}
-		f.CompactRevision = max(f.CompactRevision, pos.main)
+		f.CompactRevision = max(f.CompactRevision, pos.Main)
 	}
 	f.ConsistentIndex = bigEndian(meta.Get([]byte("consistent_index")))
 	f.Term = bigEndian(meta.Get([]byte("term")))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
+
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 	"google.golang.org/protobuf/proto"
@@ -22,7 +23,7 @@ func TestHashKVInShares(t *testing.T) {
 	defer db.Close()
 	const keys, revisions = 400, 3000
 	err = db.Update(func(tx *bolt.Tx) error {
-		b, err := tx.CreateBucket(keyBucket)
+		b, err := tx.CreateBucket([]byte("key"))
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+
+	"github.com/drd-project/drd/internal/mvcc"
 )
 
 const (
@@ -25,15 +27,15 @@ type sampler struct {
 
 type candidate struct {
 	rank uint64
-	entry
+	mvcc.KeyValue
 }
 
 func (a candidate) compare(b candidate) int {
-	return cmp.Or(cmp.Compare(a.rank, b.rank), bytes.Compare(a.key, b.key))
+	return cmp.Or(cmp.Compare(a.rank, b.rank), bytes.Compare(a.Key, b.Key))
 }
 
-func (s *sampler) offer(e *entry) {
-	c := candidate{rank: rank(s.seed, e.key), entry: *e}
+func (s *sampler) offer(kv mvcc.KeyValue) {
+	c := candidate{rank: rank(s.seed, kv.Key), KeyValue: kv}
 	if len(s.chosen) == maxSamples {
 		if c.compare(s.chosen[maxSamples-1]) > 0 {
 			return
@@ -60,10 +62,10 @@ func (s *sampler) samples() []Sample {
 	var out []Sample
 	keys, values := 0, 0
 	for _, c := range s.chosen {
-		if len(out) > 0 && (keys+len(c.key) > maxSampledKeys || values+len(c.value) > maxSampledValues) {
+		if len(out) > 0 && (keys+len(c.Key) > maxSampledKeys || values+len(c.Value) > maxSampledValues) {
 			continue
 		}
-		keys, values = keys+len(c.key), values+len(c.value)
+		keys, values = keys+len(c.Key), values+len(c.Value)
 		out = append(out, c.sample())
 	}
 	slices.SortFunc(out, func(a, b Sample) int { return bytes.Compare(a.Key, b.Key) })
@@ -71,9 +73,9 @@ func (s *sampler) samples() []Sample {
 }
 
 func (c candidate) sample() Sample {
-	sum := sha256.Sum256(c.value)
+	sum := sha256.Sum256(c.Value)
 	return Sample{
-		Key: bytes.Clone(c.key), CreateRevision: c.create, ModRevision: c.mod, Version: c.version, Lease: c.lease,
-		ValueSHA256: hex.EncodeToString(sum[:]), ValueSize: int64(len(c.value)),
+		Key: bytes.Clone(c.Key), CreateRevision: c.CreateRevision, ModRevision: c.ModRevision, Version: c.Version, Lease: c.Lease,
+		ValueSHA256: hex.EncodeToString(sum[:]), ValueSize: int64(len(c.Value)),
 	}
 }

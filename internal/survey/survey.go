@@ -21,6 +21,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/mvcc"
 	"github.com/drd-project/drd/internal/proof"
 )
 
@@ -101,11 +102,11 @@ type surveyor struct {
 	census   census
 }
 
-func (s *surveyor) add(e *entry) {
+func (s *surveyor) add(kv mvcc.KeyValue) {
 	s.keys++
-	s.prefixes.Add(e.key)
-	s.sampler.offer(e)
-	s.census.add(e.key, e.value)
+	s.prefixes.Add(kv.Key)
+	s.sampler.offer(kv)
+	s.census.add(kv.Key, kv.Value)
 }
 
 // survey must be called while the entries' memory map stands.
