@@ -42,9 +42,6 @@ func (a *app) daemonConfig(cmd *cobra.Command, log *slog.Logger) (daemon.Config,
 	if err != nil {
 		return daemon.Config{}, err
 	}
-	if idle := n.cfg.Inactive(); len(idle) > 0 {
-		log.Warn("this version does nothing yet with some configured sections", "sections", idle)
-	}
 	host, err := os.Hostname()
 	if err != nil {
 		log.Warn("the host name is not known: the jitter is that of every other such node", "error", err)
@@ -83,6 +80,9 @@ func (n *node) takesSnapshots(cfg *daemon.Config) error {
 	cfg.Schedule, cfg.Jitter = schedule, n.cfg.Snapshot.Jitter
 	cfg.Backup, cfg.Queue = daemon.TakeFrom(member, n.runner), n.runner.Queue()
 	cfg.Pruners, cfg.Revision = pruners, daemon.RevisionOf(member)
+	if n.cfg.Archive.Enabled {
+		cfg.Archive = n.archive(cfg.Log)
+	}
 	cfg.Members = &members.Config{
 		Connect: n.connect, Answers: n.members, ScanBelow: n.cfg.Snapshot.HashMembersBelow, Log: cfg.Log,
 	}
@@ -102,6 +102,9 @@ func (n *node) drills(log *slog.Logger) (*daemon.Drills, error) {
 	if err != nil {
 		return nil, err
 	}
+	if setup.ownOnly {
+		log.Info("this node drills its own snapshots only: drills of the other nodes' need trust.file, with the allowed signers of all nodes")
+	}
 	// Made at the start to wipe what a killed drill left, and again for each run: a scratch disk that is not mounted now
 	// must not stop the snapshots, nor the drills of tomorrow.
 	if _, err := setup.runner(); err != nil {
@@ -112,9 +115,13 @@ func (n *node) drills(log *slog.Logger) (*daemon.Drills, error) {
 			log.Error("the identity for drills cannot be used now", "error", err)
 		}
 	}
+	spread := daemon.DefaultSpread
+	if n.cfg.Verifier() {
+		spread = 0 // it is mostly alone, and has no etcd whose disk it could take
+	}
 	levels := map[string]proof.Level{config.FreshData: proof.LevelData, config.FreshDrill: proof.LevelDrill}
 	return &daemon.Drills{
-		Schedule: ticks, Fresh: levels[n.cfg.Verify.Fresh], CoverWithin: setup.coverWithin,
+		Schedule: ticks, Spread: spread, Fresh: levels[n.cfg.Verify.Fresh], CoverWithin: setup.coverWithin,
 		Run: func(ctx context.Context, req verify.Request) ([]*proof.Record, error) {
 			runner, err := setup.runner()
 			if err != nil {

@@ -23,6 +23,7 @@ import (
 type drillSetup struct {
 	targets       []drill.Target
 	trust         *seal.Trust
+	ownOnly       bool         // trust is the key of this host, because nobody said whom to trust
 	signer        *seal.Signer // nil: no records, because of unsigned
 	unsigned      string
 	keys          verify.Keys
@@ -31,6 +32,7 @@ type drillSetup struct {
 	stateDir      string // "": no lock, and no records that wait
 	etcdBinary    string
 	memoryLimit   int64
+	takeLastRoom  bool // no etcd runs here that needs what a drill leaves
 	coverWithin   time.Duration
 	runsPerPeriod int
 	log           *slog.Logger
@@ -46,7 +48,7 @@ func (s drillSetup) runner() (*verify.Runner, error) {
 	etcd.Binary, etcd.MemoryLimit = s.etcdBinary, s.memoryLimit
 	driller, err := drill.New(drill.Config{
 		Host: host, Build: build(), Trust: s.trust, ScratchDir: s.scratch, Keys: s.keys.Find,
-		Inspector: selfInspector(), Survey: selfSurvey(), Etcd: etcd, Triples: s.triples(),
+		Inspector: selfInspector(), Survey: selfSurvey(), Etcd: etcd, Triples: s.triples(), TakeLastRoom: s.takeLastRoom,
 	})
 	if err != nil {
 		return nil, err
@@ -56,7 +58,7 @@ func (s drillSetup) runner() (*verify.Runner, error) {
 		canOpen = s.keys.CanOpen(s.targets[0].Repo)
 	}
 	return verify.New(verify.Config{
-		Host: host, Targets: s.targets, Driller: driller, Trust: s.trust, Signer: s.signer, StateDir: s.stateDir,
+		Host: host, Targets: s.targets, Driller: driller, Trust: s.trust, OwnOnly: s.ownOnly, Signer: s.signer, StateDir: s.stateDir,
 		CoverWithin: s.coverWithin, RunsPerPeriod: s.runsPerPeriod, CanOpen: canOpen, Build: build(), Log: s.log,
 	})
 }
@@ -68,8 +70,12 @@ func (s drillSetup) triples() func(revision, compact int64) []drill.Triple {
 	}
 	return func(revision, compact int64) []drill.Triple {
 		var out []drill.Triple
+		since := s.members.Since() // a restore in place begins the log anew: what was captured before is of another history
 		for _, t := range s.members.Covering(revision, compact) {
-			out = append(out, drill.Triple(t))
+			out = append(out, drill.Triple{
+				Member: t.Member, Revision: t.Revision, CompactRevision: t.CompactRevision, Hash: t.Hash, Seen: t.Seen,
+				EtcdClusterID: t.EtcdClusterID, Since: since,
+			})
 		}
 		return out
 	}
@@ -98,6 +104,7 @@ func (s *drillSetup) configure(cfg *config.Config) error {
 	if err != nil {
 		return usageError{err}
 	}
+	s.ownOnly = cfg.Trust.File == ""
 	s.scratch, s.stateDir = cfg.Scratch(), cfg.StateDir
 	s.etcdBinary, s.memoryLimit = cfg.Verify.EtcdBinary, cfg.Verify.MemoryLimit
 	s.coverWithin = cmp.Or(cfg.Verify.CoverWithin, daemon.DefaultCover)

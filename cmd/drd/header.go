@@ -10,6 +10,7 @@ import (
 
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/restore"
+	"github.com/drd-project/drd/internal/unlock"
 )
 
 // headerOf writes the header of the object of one snapshot, or of the newest, for drd unlock.
@@ -31,17 +32,30 @@ func (a *app) headerOf(ctx context.Context, f *repositoryFlags, targets []string
 	return a.writeHeader(ctx, plan, path)
 }
 
-// writeHeader never replaces a file: two headers look alike.
+// writeHeader writes the header with the signed manifest of its snapshot, so that whoever holds the identity sees what it is
+// said to be of. It never replaces a file: two headers look alike.
 func (a *app) writeHeader(ctx context.Context, plan *restore.Plan, path string) error {
 	header, err := restore.Header(ctx, plan)
 	if err != nil {
 		return err
 	}
-	if err := writeNew(path, header, 0o644); err != nil {
+	manifest, signature, err := restore.Statement(ctx, plan)
+	if err != nil {
+		return err
+	}
+	request, err := unlock.New(manifest, signature, header)
+	if err != nil {
+		return err
+	}
+	content, err := request.Encode()
+	if err != nil {
+		return err
+	}
+	if err := writeNew(path, content, 0o644); err != nil {
 		return fmt.Errorf("write the header: %w", err)
 	}
-	fmt.Fprintf(a.out, "header     of %s, %d bytes, not secret: %s\n", plan.Snapshot.ID, len(header), path)
-	fmt.Fprintf(a.out, "next       where the identity is: drd unlock --identity KEY %s --output object.key\n", path)
+	fmt.Fprintf(a.out, "header     of %s, %d bytes, not secret: %s\n", plan.Snapshot.ID, len(content), path)
+	fmt.Fprintf(a.out, "next       where the identity is: drd unlock --identity KEY --trust SIGNERS %s --output object.key\n", path)
 	fmt.Fprintf(a.out, "then       here: drd restore --id %s --file-key object.key …\n", plan.Snapshot.ID)
 	return nil
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 
+	"github.com/drd-project/drd/internal/archiver"
 	"github.com/drd-project/drd/internal/backup"
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/etcd"
@@ -29,7 +31,8 @@ type node struct {
 	keys       *seal.KeyRing
 	targets    []replicate.Target
 	runner     *backup.Runner
-	members    *members.Log // what the live members said of themselves; nil on a verifier host
+	archiver   atomic.Pointer[archiver.Archiver] // nil: this process writes no archive
+	members    *members.Log                      // what the live members said of themselves; nil on a verifier host
 }
 
 // errVerifier is what commands say that need an etcd.
@@ -106,8 +109,8 @@ func newRunner(n *node, log *slog.Logger) (*backup.Runner, error) {
 		Cluster: n.cfg.Cluster, StateDir: n.cfg.StateDir, Keys: n.keys, Signer: n.signer, Trust: n.trust,
 		Targets: n.targets, Recipients: n.recipients, Inspector: selfInspector(),
 		StallTimeout: n.cfg.Snapshot.StallTimeout, ScanBelow: n.cfg.Snapshot.HashMembersBelow,
-		MembersSaid: n.members.Comparisons,
-		SpoolMax:    n.cfg.SpoolMaxBytes, Keep: n.cfg.SpoolKeep, Build: build(), Log: log,
+		MembersSaid: n.members.Comparisons, Forked: n.forked,
+		SpoolMax: n.cfg.SpoolMaxBytes, Keep: n.cfg.SpoolKeep, Build: build(), Log: log,
 	})
 }
 

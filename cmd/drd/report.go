@@ -101,9 +101,14 @@ func (f *reportFlags) readSources(ctx context.Context, sources []restore.Source,
 	for _, s := range sources {
 		one := report.Source{Target: proof.Target{Name: s.Name, Location: s.Repo.Bucket().Location()}}
 		var cerr, herr error
-		one.Catalogue, cerr = s.Repo.Catalogue(ctx, trust)
+		from := since // or what is still there could have failed before, and nobody would hear of it
+		if one.Catalogue, cerr = s.Repo.Catalogue(ctx, trust); cerr == nil && len(one.Catalogue.Entries) > 0 {
+			if oldest := proof.Oldest(one.Catalogue.Entries); oldest.Before(from) {
+				from = oldest
+			}
+		}
 		one.History, herr = proof.Read(ctx, s.Repo, trust, proof.ReadOptions{
-			Target: f.repository.proofTarget(s), Since: since, Limit: proof.MostRecords, Now: now,
+			Target: f.repository.proofTarget(s), Since: from, Limit: proof.MostRecords, Now: now,
 		})
 		one.Err = errors.Join(cerr, herr)
 		out = append(out, one)

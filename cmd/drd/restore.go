@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,12 @@ configuration and no running cluster.
 DIR makes a data directory that etcd can be started on, with etcd's own flags for a member. A multi-member
 cluster is restored by running this once on each member, with the same snapshot.
 
+--at TIME and --revision N bring back a point between snapshots, exactly as it was: every key with its revisions, version and
+lease, and the HashKV that etcd had. A snapshot holds the history from its compact revision to its own revision, and the
+segments of the archive lead on from there. Where something is missing nothing is restored, and the nearest points that can be
+are named. Only where nothing was ever archived, --at takes the newest snapshot of that time, and says how much earlier that is.
+Without a choice the newest archived revision is restored.
+
 The plan is shown first and confirmed. --dry-run stops there.
 
 Where the identity must not come near this machine, --header-out FILE writes the header of the object, drd unlock turns it into
@@ -43,6 +50,8 @@ type restoreFlags struct {
 	repository repositoryFlags
 	request    restore.Request
 	latest     bool
+	revision   optionalRevision
+	at         optionalTime
 	bump       string
 	identities []string
 	fileKey    string
@@ -62,8 +71,10 @@ func newRestore(a *app) *cobra.Command {
 	}
 	f.repository.register(c)
 	fl := c.Flags()
-	fl.BoolVar(&f.latest, "latest", false, "restore the newest snapshot (the default)")
+	fl.BoolVar(&f.latest, "latest", false, "restore the newest revision that was archived, or the newest snapshot (the default)")
 	fl.StringVar(&f.request.ID, "id", "", "restore this snapshot: its `ID` or the beginning of it")
+	fl.Var(&f.at, "at", "restore what was there at this time, to the second: RFC 3339, such as 2026-11-22T10:15:30Z")
+	fl.Var(&f.revision, "revision", "restore this revision, exactly as it was, of the current history or that of --id")
 	fl.StringArrayVar(&f.identities, "identity", nil, "`file` with the identity that opens the snapshot: age or SSH, also passphrase-protected (repeatable)")
 	fl.StringVar(&f.fileKey, "file-key", "", "`file` with the key of this one object, as drd unlock writes it, in place of an identity")
 	fl.StringVar(&f.headerOut, "header-out", "", "write the header of the object to this `file`, for drd unlock, and stop")
@@ -84,6 +95,48 @@ func newRestore(a *app) *cobra.Command {
 	return c
 }
 
+// optionalRevision is the value of --revision: at least 1, or 0 when the flag is not given.
+type optionalRevision int64
+
+func (r *optionalRevision) Set(s string) error {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 1 {
+		return errors.New("a revision is a number from 1 on")
+	}
+	*r = optionalRevision(n)
+	return nil
+}
+
+func (r *optionalRevision) Type() string { return "N" }
+
+func (r *optionalRevision) String() string {
+	if *r == 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64(*r), 10)
+}
+
+// optionalTime is the value of --at, zero when the flag is not given.
+type optionalTime time.Time
+
+func (o *optionalTime) Set(s string) error {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || t.IsZero() {
+		return errors.New("a time is given as in RFC 3339: 2026-11-22T10:15:30Z or 2026-11-22T11:15:30+01:00")
+	}
+	*o = optionalTime(t.UTC())
+	return nil
+}
+
+func (o *optionalTime) Type() string { return "TIME" }
+
+func (o *optionalTime) String() string {
+	if t := time.Time(*o); !t.IsZero() {
+		return t.Format(time.RFC3339)
+	}
+	return ""
+}
+
 func (a *app) restore(cmd *cobra.Command, f *restoreFlags) error {
 	ctx := cmd.Context()
 	if err := f.complete(); err != nil {
@@ -96,6 +149,10 @@ func (a *app) restore(cmd *cobra.Command, f *restoreFlags) error {
 	plan, err := restore.MakePlan(ctx, sources, trust, f.request, time.Now())
 	if err != nil {
 		return err
+	}
+	if (f.headerOut != "" || f.fileKey != "") && plan.Archive != nil {
+		return hint.New(fmt.Errorf("this point is made of a snapshot and %s, and each has a key of its own", count(plan.Archive.Segments, "segment")),
+			"restore one object: --id %s, or --revision N that a snapshot holds", plan.Snapshot.ID)
 	}
 	if f.headerOut != "" {
 		return a.writeHeader(ctx, plan, f.headerOut)
@@ -136,6 +193,7 @@ func (f *restoreFlags) complete() error {
 		return usageError{err}
 	}
 	f.request.Bump = bump
+	f.request.Revision, f.request.At = int64(f.revision), time.Time(f.at)
 	if f.peerURLs != "" {
 		f.request.PeerURLs = strings.Split(f.peerURLs, ",")
 	}
@@ -153,6 +211,12 @@ func (f *restoreFlags) contradiction() error {
 	switch {
 	case f.latest && f.request.ID != "":
 		return errors.New("--latest and --id exclude each other")
+	case f.latest && f.revision != 0:
+		return errors.New("--latest and --revision exclude each other")
+	case f.latest && !f.request.At.IsZero():
+		return errors.New("--latest and --at exclude each other")
+	case f.revision != 0 && !f.request.At.IsZero():
+		return errors.New("--revision and --at exclude each other")
 	case len(f.identities) > 0 && f.fileKey != "":
 		return errors.New("--identity and --file-key exclude each other")
 	case (f.request.Output == "") == (f.request.DataDir == ""):
@@ -202,12 +266,14 @@ func (a *app) confirm(ctx context.Context, plan *restore.Plan, f *restoreFlags) 
 func (a *app) writeRestored(plan *restore.Plan, r *restore.Result) {
 	fmt.Fprintf(a.out, "restored   %s from %s\n", r.ID, r.Source.Name)
 	fmt.Fprintf(a.out, "to         %s\n", r.Path)
-	revision := fmt.Sprint(r.Facts.Revision)
-	if r.Bumped > 0 {
-		revision = fmt.Sprintf("%d (%d, moved forward by %d and marked compacted)", r.Facts.Revision, r.SnapshotRevision, r.Bumped)
+	if r.At != nil {
+		fmt.Fprintf(a.out, "as of      %s%s\n", r.At.Format(time.RFC3339), earlier(r))
 	}
-	fmt.Fprintf(a.out, "revision   %s\n", revision)
+	fmt.Fprintf(a.out, "revision   %s\n", restoredRevision(r))
 	fmt.Fprintf(a.out, "content    %s, %s, HashKV %d\n", count(int(r.Facts.Keys), "key"), disk.Size(r.Facts.DBSize), r.Facts.HashKV)
+	for _, c := range r.Compared {
+		fmt.Fprintf(a.out, "compared   member %s at revision %d, HashKV %d: %s\n", c.Member, c.Revision, c.Hash, c.Result)
+	}
 	if r.LeasesAdded > 0 {
 		fmt.Fprintf(a.out, "leases     %d records added that live keys name and the snapshot lacked\n", r.LeasesAdded)
 	}
@@ -216,6 +282,27 @@ func (a *app) writeRestored(plan *restore.Plan, r *restore.Result) {
 	}
 	fmt.Fprintf(a.out, "took       %.1f s\n", r.Seconds)
 	a.writeNextSteps(plan)
+}
+
+func earlier(r *restore.Result) string {
+	if r.EarlierSeconds == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", but up to %s EARLIER: nothing was archived then", time.Duration(r.EarlierSeconds)*time.Second)
+}
+
+func restoredRevision(r *restore.Result) string {
+	exact := fmt.Sprint(r.Revision)
+	if r.Segments > 0 {
+		exact += fmt.Sprintf(", %s from %d on", count(r.Segments, "segment"), r.SnapshotRevision)
+	}
+	if r.Revision < r.SnapshotRevision {
+		exact += fmt.Sprintf(", cut back from %d", r.SnapshotRevision)
+	}
+	if r.Bumped == 0 {
+		return exact
+	}
+	return fmt.Sprintf("%d (%s, moved forward by %d and marked compacted)", r.Facts.Revision, exact, r.Bumped)
 }
 
 // writeNextSteps says what the person does with the result.

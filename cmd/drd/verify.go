@@ -94,11 +94,10 @@ func (a *app) verify(ctx context.Context, f *verifyFlags, id string) error {
 	if f.headerOut != "" {
 		return a.headerOf(ctx, &f.repository, f.targets, id, f.headerOut)
 	}
-	setup, cleanup, err := a.verifySetup(ctx, f)
+	setup, err := a.verifySetup(ctx, f)
 	if err != nil {
 		return err
 	}
-	defer cleanup()
 	runner, err := setup.runner()
 	if err != nil {
 		return err
@@ -124,41 +123,42 @@ func (a *app) verify(ctx context.Context, f *verifyFlags, id string) error {
 	return report.end()
 }
 
-// verifySetup takes everything from the configuration, or from flags where --repo says so. cleanup removes what was made
-// for this one run.
-func (a *app) verifySetup(ctx context.Context, f *verifyFlags) (s drillSetup, cleanup func(), err error) {
+// verifySetup takes everything from the configuration, or from flags where --repo says so.
+func (a *app) verifySetup(ctx context.Context, f *verifyFlags) (s drillSetup, err error) {
 	sources, trust, err := f.repository.open(ctx, a)
 	if err != nil {
-		return s, nil, err
+		return s, err
 	}
 	if trust == nil {
-		return s, nil, usageError{hint.New(errors.New("nobody is trusted to sign snapshots"), "name the allowed signers: --trust FILE")}
+		return s, usageError{hint.New(errors.New("nobody is trusted to sign snapshots"), "name the allowed signers: --trust FILE")}
 	}
 	s = drillSetup{trust: trust, scratch: f.scratch, log: a.logger()}
 	if f.etcdBinary != "" {
 		if s.etcdBinary, err = program(f.etcdBinary); err != nil {
-			return s, nil, usageError{err}
+			return s, usageError{err}
 		}
 	}
 	for _, source := range sources {
 		s.targets = append(s.targets, drill.Target{Name: source.Name, Repo: source.Repo})
 	}
 	if len(f.repository.urls) > 0 {
-		s.unsigned = "without a configuration there is no signing key"
+		s.unsigned, s.takeLastRoom = "without a configuration there is no signing key", true
 	} else if err := f.fromConfig(a, &s); err != nil {
-		return s, nil, err
+		return s, err
 	}
 	if err := f.giveKeys(ctx, a, &s); err != nil {
-		return s, nil, err
+		return s, err
 	}
-	cleanup = func() {}
 	if s.scratch == "" {
-		if s.scratch, err = os.MkdirTemp("", "drd-verify-"); err != nil {
-			return s, nil, fmt.Errorf("make a working directory: %w", err)
-		}
-		cleanup = func() { _ = os.RemoveAll(s.scratch) } // each drill has wiped its own directory in it
+		s.scratch = ownScratch()
 	}
-	return s, cleanup, nil
+	return s, nil
+}
+
+// ownScratch is where plaintext lies during the drills of a user who has no configuration: always the same place, so that
+// the next run wipes what a killed one has left. A drill refuses it unless it is this user's and nobody else's.
+func ownScratch() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("drd-verify-%d", os.Getuid()))
 }
 
 // fromConfig fills in what flags do not say.
@@ -171,6 +171,7 @@ func (f *verifyFlags) fromConfig(a *app, s *drillSetup) error {
 	if err := s.configure(cfg); err != nil {
 		return err
 	}
+	s.ownOnly = s.ownOnly && f.repository.trust == ""
 	if flags.scratch != "" {
 		s.scratch = flags.scratch
 	}

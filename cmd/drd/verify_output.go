@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -23,10 +24,10 @@ type verifyReport struct {
 // verifyOutput is the JSON document of drd verify.
 type verifyOutput struct {
 	Outcome proof.Outcome  `json:"outcome"` // the worst of all
-	Results []verifyResult `json:"results"` // a target each
+	Results []verifyResult `json:"results"` // a drill each, or a target where there was none
 }
 
-// verifyResult is one target in the JSON document of drd verify.
+// verifyResult is one drill, or a target where none could be made, in the JSON document of drd verify.
 type verifyResult struct {
 	Target   string        `json:"target"`
 	Outcome  proof.Outcome `json:"outcome"`
@@ -72,7 +73,7 @@ func (v *verifyReport) end() error {
 	return end
 }
 
-// write writes the blocks of one target.
+// write writes the block of one drill.
 func (v *verifyReport) write(r verifyResult) {
 	if r.err != nil {
 		fmt.Fprintf(v.err, "drd: note: %s: nothing was tried: %v\n", r.Target, r.err)
@@ -176,7 +177,7 @@ func found(c proof.Check) string {
 func named(results []verifyResult, o proof.Outcome) string {
 	var names []string
 	for _, r := range results {
-		if r.Outcome == o {
+		if r.Outcome == o && !slices.Contains(names, r.Target) {
 			names = append(names, r.Target)
 		}
 	}

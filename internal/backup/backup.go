@@ -57,8 +57,12 @@ type Config struct {
 	ScanBelow int64
 	// MembersSaid is how the members of a large database compare, without asking them: members.Log.Comparisons. nil: unknown.
 	MembersSaid func(etcdClusterID string, now time.Time) []repo.Comparison
-	Build       repo.Build
-	Log         *slog.Logger
+	// Forked is the timeline that the member was found not to continue, because it does not hold what was archived there; "":
+	// none. The snapshot lies on another one then. It may be nil.
+	Forked func() string
+
+	Build repo.Build
+	Log   *slog.Logger
 }
 
 // Observer is told how a backup goes. Its methods may be called from several goroutines and must return at once.
@@ -244,7 +248,7 @@ func (r *run) describe(ctx context.Context, member Member, facts snapshot.Facts)
 	if err != nil { // the backup is worth more than the member's name
 		r.cfg.Log.Warn("the members are not known: their data is not compared", "error", err)
 	}
-	timeline, parent := r.history.timeline(r.cfg.Cluster, r.taken.Position(facts.Revision))
+	timeline, parent := r.history.timeline(r.cfg.Cluster, r.taken.Position(facts.Revision), r.forked())
 	m := r.taken.Describe(facts, snapshot.Context{
 		Cluster: r.cfg.Cluster, MemberName: memberName(members, r.taken.Status.MemberID),
 		Timeline: timeline, Parent: parent, Slot: r.slot,

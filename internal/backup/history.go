@@ -42,7 +42,7 @@ type lastManifest struct {
 // readHistory asks all targets at once. None of it can fail a backup: a history that is missing costs a
 // link of the chain or a name for the timeline, and a missing backup costs the cluster.
 func (r *Runner) readHistory(ctx context.Context) *history {
-	h := &history{path: filepath.Join(r.cfg.StateDir, "last-manifest.json")}
+	h := &history{path: lastPath(r.cfg.StateDir)}
 	if err := h.load(r.cfg.Cluster); err != nil {
 		r.cfg.Log.Warn("the chain's state is unreadable; going on from what the targets hold", "error", err)
 	}
@@ -76,6 +76,16 @@ func (r *Runner) readCatalogue(ctx context.Context, t replicate.Target) *repo.Ca
 	}
 	return c
 }
+
+// LastManifest is the newest manifest that the node with this state directory wrote of a cluster, wherever it got to; nil
+// where it has written none.
+func LastManifest(stateDir, cluster string) (*repo.Manifest, error) {
+	h := history{path: lastPath(stateDir)}
+	err := h.load(cluster)
+	return h.last.Manifest, err
+}
+
+func lastPath(stateDir string) string { return filepath.Join(stateDir, "last-manifest.json") }
 
 func (h *history) load(cluster string) error {
 	b, err := os.ReadFile(h.path)
@@ -156,8 +166,20 @@ func (h *history) newSecond(ctx context.Context) error {
 	}
 }
 
-func (h *history) timeline(cluster string, live repo.Position) (timeline, parent string) {
-	return h.catalogue.NextTimeline(cluster, live)
+func (r *Runner) forked() string {
+	if r.cfg.Forked == nil {
+		return ""
+	}
+	return r.cfg.Forked()
+}
+
+// timeline is that of the next snapshot. Another node may have left the forked timeline already: its new one is good for both.
+func (h *history) timeline(cluster string, live repo.Position, forked string) (timeline, parent string) {
+	timeline, parent = h.catalogue.NextTimeline(cluster, live)
+	if forked != "" && timeline == forked {
+		return h.catalogue.ForkTimeline(cluster, live)
+	}
+	return timeline, parent
 }
 
 // previous is the digest of the newest manifest that this member's node wrote, "" for its first.

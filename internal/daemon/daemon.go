@@ -58,6 +58,10 @@ type Config struct {
 	// Members is how the members of the cluster are compared with each other; nil: they are not asked. Its On is set here.
 	Members *members.Config
 
+	// Archive makes the continuous archive. snapshot asks for a snapshot soon, gap is told of each gap. It needs Queue; nil:
+	// there is none.
+	Archive func(ctx context.Context, snapshot, gap func()) (Archive, error)
+
 	// Listen is the host:port of the HTTP server; port 0 is any free one, and the log names it.
 	Listen string
 	// WebConfigFile is Prometheus' web configuration with TLS and passwords; empty: plain HTTP.
@@ -95,6 +99,10 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	prunes := newPruning(cfg)
 	drills := newDrilling(cfg, state.drills(), tell, look.drilled)
+	archive, err := newArchiving(ctx, &cfg)
+	if err != nil {
+		return err
+	}
 	if cfg.Queue == nil && cfg.Backup != nil { // else a prune follows when a target has received something
 		cfg.Backup = prunes.after(cfg.Backup)
 	}
@@ -115,6 +123,11 @@ func Run(ctx context.Context, cfg Config) error {
 			g.Go(func() error { cfg.Queue.Run(ctx); return nil })
 			g.Go(func() error { r.watch(ctx); return nil })
 		}
+	}
+	if archive != nil {
+		g.Go(func() error { archive.archive.Run(ctx); return nil })
+		g.Go(func() error { archive.snapshots(ctx); return nil })
+		g.Go(func() error { archive.tell(ctx); return nil })
 	}
 	if drills != nil {
 		g.Go(func() error { drills.run(ctx); return nil })

@@ -21,6 +21,9 @@ import (
 type Drills struct {
 	// Schedule are the ticks, by config.ParseSchedule; nil: only fresh snapshots are tried.
 	Schedule cron.Schedule
+	// Spread bounds the delay of this node's ticks, as Config.Jitter does for snapshots; the larger of the two counts.
+	// 0: none. All nodes read the same targets and load the same etcd cluster.
+	Spread time.Duration
 	// Fresh is how far a snapshot is tried that has just arrived in a target; "": it waits for a tick.
 	Fresh proof.Level
 	// CoverWithin is the time within which each snapshot should be drilled.
@@ -32,7 +35,10 @@ type Drills struct {
 // DefaultCover is the period of coverage where no drills are configured here: others may make them.
 const DefaultCover = 30 * 24 * time.Hour
 
-// drillRetries are the waits after a scheduled run that could not find out everything, for the targets concerned: a store that
+// DefaultSpread is the delay that keeps the drills of several nodes apart: a drill of a few GiB is over by then.
+const DefaultSpread = 15 * time.Minute
+
+// drillRetries are the waits after a run that could not find out everything, for the targets concerned: a store that
 // restarts is back after ten minutes, and a drill costs too much to go on trying until the next tick.
 func drillRetries() []time.Duration {
 	return []time.Duration{10 * time.Minute, time.Hour, 3 * time.Hour}
@@ -50,6 +56,7 @@ type drilling struct {
 	tell    *notifier
 
 	last     answered
+	first    time.Time // when the first run of all is made, with monotonic reading
 	slot     time.Time // the tick that was answered last
 	again    bool      // not everything could be found out, and it is to be tried again
 	left     []string  // these targets are; nil: all
@@ -58,7 +65,13 @@ type drilling struct {
 
 	wake  chan struct{}
 	mu    sync.Mutex
-	fresh map[string]bool // targets in which something has arrived
+	fresh map[string]arrival // by target
+}
+
+// arrival is something new in a target, to be tried.
+type arrival struct {
+	at       time.Time // not before, with monotonic reading
+	attempts int       // that could not find it out
 }
 
 // newDrilling returns nil where none are configured.
@@ -67,8 +80,8 @@ func newDrilling(cfg Config, state stateFile, tell *notifier, done func()) *dril
 		return nil
 	}
 	d := &drilling{
-		Drills: *cfg.Drills, plan: plan{jitter: cfg.Jitter, node: cfg.Node + " drills"}, now: cfg.Now, state: state, done: done,
-		metrics: cfg.Metrics, log: cfg.Log, tell: tell, wake: make(chan struct{}, 1), fresh: make(map[string]bool),
+		Drills: *cfg.Drills, plan: plan{jitter: max(cfg.Jitter, cfg.Drills.Spread), node: cfg.Node + " drills"}, now: cfg.Now, state: state, done: done,
+		metrics: cfg.Metrics, log: cfg.Log, tell: tell, wake: make(chan struct{}, 1), fresh: make(map[string]arrival),
 	}
 	if d.Schedule == nil {
 		return d
@@ -79,6 +92,8 @@ func newDrilling(cfg Config, state stateFile, tell *notifier, done func()) *dril
 		d.metrics.Error(metrics.StageState)
 		d.log.Warn("the last drill is not known: one is made now", "error", err)
 	}
+	// A new version is installed on all nodes at once.
+	d.first = time.Now().Add(d.delay(d.latest(d.now().UTC())))
 	return d
 }
 
@@ -88,7 +103,7 @@ func (d *drilling) arrived(target string) {
 		return
 	}
 	d.mu.Lock()
-	d.fresh[target] = true
+	d.fresh[target] = arrival{}
 	d.mu.Unlock()
 	select {
 	case d.wake <- struct{}{}:
@@ -96,12 +111,32 @@ func (d *drilling) arrived(target string) {
 	}
 }
 
-func (d *drilling) arrivals() []string {
+// arrivals takes out those that are due.
+func (d *drilling) arrivals() map[string]arrival {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	targets := slices.Sorted(maps.Keys(d.fresh))
-	clear(d.fresh)
-	return targets
+	due := make(map[string]arrival)
+	for target, a := range d.fresh {
+		if time.Until(a.at) <= 0 {
+			due[target] = a
+			delete(d.fresh, target)
+		}
+	}
+	return due
+}
+
+// tryFresh makes a run for what has arrived. What could not be found out is tried again, as after a tick.
+func (d *drilling) tryFresh(ctx context.Context, due map[string]arrival) {
+	left, _ := d.try(ctx, verify.Request{Trigger: proof.TriggerFresh, Level: d.Fresh, Targets: slices.Sorted(maps.Keys(due))})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, target := range left {
+		a := due[target]
+		_, newer := d.fresh[target]
+		if waits := drillRetries(); !newer && a.attempts < len(waits) {
+			d.fresh[target] = arrival{at: time.Now().Add(waits[a.attempts]), attempts: a.attempts + 1}
+		}
+	}
 }
 
 // run makes runs until ctx ends, and returns when no drill works any more.
@@ -115,8 +150,8 @@ func (d *drilling) run(ctx context.Context) {
 				continue
 			}
 		}
-		if targets := d.arrivals(); len(targets) > 0 {
-			d.try(ctx, verify.Request{Trigger: proof.TriggerFresh, Level: d.Fresh, Targets: targets})
+		if due := d.arrivals(); len(due) > 0 {
+			d.tryFresh(ctx, due)
 			continue
 		}
 		d.tellWaiting(left)
@@ -128,7 +163,9 @@ func (d *drilling) run(ctx context.Context) {
 // older one.
 func (d *drilling) next(now time.Time) (slot time.Time, wait time.Duration) {
 	slot, at := d.due(now, d.last.Slot)
-	wait = at.Sub(now)
+	if wait = at.Sub(now); d.last.Slot.IsZero() {
+		wait = time.Until(d.first)
+	}
 	if retry := time.Until(d.retry); d.again && retry < wait {
 		return d.slot, retry
 	}
@@ -174,7 +211,7 @@ func (d *drilling) try(ctx context.Context, req verify.Request) (left []string, 
 			return
 		}
 		d.metrics.Error(metrics.StageVerify)
-		if outcome == proof.Inconclusive {
+		if outcome == proof.Inconclusive && !slices.Contains(left, r.Target) {
 			left = append(left, r.Target)
 		}
 	}

@@ -18,7 +18,10 @@ import (
 
 	"github.com/drd-project/drd/internal/metrics"
 	"github.com/drd-project/drd/internal/proof"
+	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/storage/dir"
+	"github.com/drd-project/drd/internal/storage/storagetest"
 	"github.com/drd-project/drd/internal/verify"
 )
 
@@ -276,6 +279,71 @@ func TestDrillFresh(t *testing.T) {
 	})
 }
 
+// TestFreshRetries: what arrived and could not be tried is tried again a few times; what arrives meanwhile begins anew.
+func TestFreshRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGym(t, "", "2026-11-22 12:00")
+		defer func() { g.stop() }()
+		g.set(func() {
+			g.answer = func(target string) verify.Result {
+				if target == "nas" {
+					return record(proof.Inconclusive)
+				}
+				return passes(target)
+			}
+		})
+		g.d.arrived("primary")
+		g.d.arrived("nas")
+		g.pass(24 * time.Hour)
+		g.want("a target that does not answer", "Nov 22 12:00 fresh data nas,primary", "Nov 22 12:14 fresh data nas", "Nov 22 13:16 fresh data nas", "Nov 22 16:18 fresh data nas")
+		g.d.arrived("nas")
+		g.pass(5 * time.Minute)
+		g.set(func() { g.answer = passes })
+		g.pass(24 * time.Hour)
+		g.want("it is back", "Nov 23 12:00 fresh data nas", "Nov 23 12:12 fresh data nas")
+	})
+}
+
+// TestDrillSpread: nodes with the same schedule do not drill all at once, from the first run on.
+func TestDrillSpread(t *testing.T) {
+	starts := make([]map[string]bool, 3) // of each tick
+	for _, node := range []string{"node-1", "node-2", "node-3"} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGym(t, "", "2026-11-22 12:00")
+			g.stop()
+			g.cfg.Node, g.cfg.Drills.Spread, g.cfg.Drills.Schedule = node, DefaultSpread, ticks(t, "30 2 * * *", time.UTC)
+			g.start()
+			defer func() { g.stop() }()
+			g.pass(48 * time.Hour)
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if len(g.runs) != 3 {
+				t.Fatalf("%s: %v", node, g.runs)
+			}
+			for i, from := range []string{"Nov 22 12:00", "Nov 23 03:30", "Nov 24 03:30"} { // Berlin is an hour ahead of UTC
+				const layout = "Jan 2 15:04"
+				tick, err := time.Parse(layout, from)
+				if err != nil {
+					t.Fatal(err)
+				}
+				at, err := time.Parse(layout, strings.TrimSuffix(g.runs[i], " schedule"))
+				if late := at.Sub(tick); err != nil || late < 0 || late > DefaultSpread {
+					t.Errorf("%s: the run is at %s, %s after its tick: %v", node, g.runs[i], late, err)
+				}
+				if starts[i] == nil {
+					starts[i] = make(map[string]bool)
+				}
+				starts[i][g.runs[i]] = true
+			}
+		})
+	}
+	for _, at := range starts {
+		if len(at) < 2 {
+			t.Errorf("all nodes run at %v", at)
+		}
+	}
+}
+
 // TestDrillState: a state that cannot be read costs a run, and says so.
 func TestDrillState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -329,6 +397,93 @@ func TestProofMetrics(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestFailedStays: a broken snapshot is told until it is drilled with success or gone, whatever else passes.
+func TestFailedStays(t *testing.T) {
+	n := newNode(t, 1)
+	old, newest := n.put(n.keys.Signer, 7*time.Hour, 10, nil, 0), n.put(n.keys.Signer, time.Hour, 20, nil, 0)
+	at := time.Now().UTC().Truncate(time.Second)
+	want := func(what string, failed, result float64) {
+		t.Helper()
+		got := series(t, n.looked(), "verify_failed_snapshots", "verify_last_result")
+		if got["verify_failed_snapshots t0"] != failed || got["verify_last_result failed t0"] != result {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+	n.drilled(0, at.Add(-50*time.Minute), old, proof.LevelDrill, proof.Failed)
+	want("a failure", 1, 1)
+	n.drilled(0, at.Add(-40*time.Minute), newest, proof.LevelDrill, proof.Passed)
+	want("a pass of another", 1, 1)
+	n.drilled(0, at.Add(-30*time.Minute), old, proof.LevelDrill, proof.Passed)
+	want("a pass of the same", 0, 0)
+}
+
+// TestProofsOnce: a second look fetches no record again, and all of them gone takes the recovery time back.
+func TestProofsOnce(t *testing.T) {
+	n := newNode(t, 1)
+	bucket, err := dir.Open(n.dirs[0], dir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := storagetest.NewFaulty(bucket)
+	r, err := repo.Open(counted, "prod-east")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := ReadersOf([]replicate.Target{{Name: "t0", Repo: r}}, n.keys.Trust)[0]
+	m := n.put(n.keys.Signer, time.Hour, 10, nil, 0)
+	for i := range 3 {
+		n.drilled(0, time.Now().UTC().Add(time.Duration(i-5)*time.Minute), m, proof.LevelDrill, proof.Passed)
+	}
+	n.cfg.Now = time.Now
+	f := newFreshness(n.cfg, newNotifier(n.cfg.Notify, n.cfg.Log))
+	look := func() int {
+		before := counted.Calls(storagetest.OpOpen)
+		if err := f.look(t.Context(), reader); err != nil {
+			t.Fatal(err)
+		}
+		f.drilled() // the records are looked at again the next time
+		return counted.Calls(storagetest.OpOpen) - before
+	}
+	first, second := look(), look()
+	if first-second != 6 { // record and signature of each
+		t.Errorf("%d objects are read at first, %d again", first, second)
+	}
+	if got := series(t, n.cfg.Metrics, "restore_estimated_seconds"); got["restore_estimated_seconds"] != 20 {
+		t.Errorf("%v", got)
+	}
+	if err := os.RemoveAll(filepath.Join(n.dirs[0], "prod-east/drills")); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	if got := series(t, n.cfg.Metrics, "restore_estimated_seconds", "verify_duration_seconds"); len(got) != 0 {
+		t.Errorf("without a proof: %v", got)
+	}
+}
+
+// TestProofsTruncated: that not all records are read is told, once.
+func TestProofsTruncated(t *testing.T) {
+	n := newNode(t, 1)
+	m := n.put(n.keys.Signer, time.Hour, 10, nil, 0)
+	for i := range 3 {
+		n.drilled(0, time.Now().UTC().Add(time.Duration(i-5)*time.Minute), m, proof.LevelDrill, proof.Passed)
+	}
+	n.cfg.Now = time.Now
+	reader := n.cfg.Readers[0]
+	reader.Proofs = func(ctx context.Context, _ *repo.Catalogue) (*proof.History, error) {
+		return proof.Read(ctx, n.targets[0].Repo, n.keys.Trust, proof.ReadOptions{Limit: 2})
+	}
+	f := newFreshness(n.cfg, newNotifier(n.cfg.Notify, n.cfg.Log))
+	for range 2 {
+		if err := f.look(t.Context(), reader); err != nil {
+			t.Fatal(err)
+		}
+		f.drilled()
+	}
+	if got := strings.Count(n.log.String(), "more drill records than are read"); got != 1 {
+		t.Errorf("%d lines:\n%s", got, n.log)
 	}
 }
 

@@ -17,8 +17,8 @@ const (
 	lookEvery = 5 * time.Minute
 	// readTimeout bounds the reading of one catalogue: a target that is slower than this is as good as dead.
 	readTimeout = 4 * time.Minute
-	// proofsEvery is how often the drill records are read when no drill of this node gives a reason to. There may be a
-	// thousand of them, and other hosts add a few a day.
+	// proofsEvery is how often the drill records are listed when no drill of this node gives a reason to: other hosts add a
+	// few a day.
 	proofsEvery = 30 * time.Minute
 	// askTimeout bounds the question for the revision, connecting included.
 	askTimeout = 30 * time.Second
@@ -28,8 +28,8 @@ const (
 type Reader struct {
 	Target string // name in metrics and logs
 	Read   func(ctx context.Context) (*repo.Catalogue, error)
-	// Proofs reads the drill records; nil: they are not asked for.
-	Proofs func(ctx context.Context) (*proof.History, error)
+	// Proofs reads the drill records that may be about something in the catalogue; nil: they are not asked for.
+	Proofs func(ctx context.Context, c *repo.Catalogue) (*proof.History, error)
 }
 
 // freshness keeps the metrics that say how old the backups are. It reads them from the targets, so that
@@ -189,7 +189,7 @@ func (f *freshness) lookForProofs(ctx context.Context, r Reader, c *repo.Catalog
 		return nil
 	}
 	at := time.Now()
-	h, err := r.Proofs(ctx)
+	h, err := r.Proofs(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -198,6 +198,9 @@ func (f *freshness) lookForProofs(ctx context.Context, r Reader, c *repo.Catalog
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	one := f.known[r.Target]
+	if p.truncated && !one.proofs.truncated {
+		f.log.Warn("a target holds more drill records than are read: what only the oldest say is not in the metrics", "target", r.Target, "read", len(h.Records()))
+	}
 	one.proofs, one.proofsAt = p, at
 	f.known[r.Target] = one
 	f.publishProofs()

@@ -44,15 +44,22 @@ func RevisionOf(cfg etcd.Config) func(context.Context) (int64, error) {
 	}
 }
 
+// mostRecords bounds how many drill records of a target are looked at: those of a year of a dozen a day. Of each some hundred
+// bytes stay in memory.
+const mostRecords = 5000
+
 // ReadersOf reads the catalogues and drill records of targets and judges signatures by trust.
 func ReadersOf(targets []replicate.Target, trust *seal.Trust) []Reader {
 	readers := make([]Reader, len(targets))
 	for i, t := range targets {
+		known := new(proof.Cache) // a look fetches only the records that are new
 		readers[i] = Reader{
 			Target: t.Name,
 			Read:   func(ctx context.Context) (*repo.Catalogue, error) { return t.Repo.Catalogue(ctx, trust) },
-			Proofs: func(ctx context.Context) (*proof.History, error) {
-				return proof.Read(ctx, t.Repo, trust, proof.ReadOptions{Target: proof.Target{Name: t.Name}, Limit: proof.MostRecords})
+			Proofs: func(ctx context.Context, c *repo.Catalogue) (*proof.History, error) {
+				return proof.Read(ctx, t.Repo, trust, proof.ReadOptions{
+					Target: proof.Target{Name: t.Name}, Since: proof.Oldest(c.Entries), Limit: mostRecords, Cache: known,
+				})
 			},
 		}
 	}

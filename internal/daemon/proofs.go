@@ -13,35 +13,40 @@ import (
 // proofs is what matters of one target's drill records.
 type proofs struct {
 	metrics.Proof
-	passed *proof.Drill // the newest whole drill that passed; nil: none
-	at     time.Time    // when its record was written
+	passed    *proof.Drill // the newest whole drill that passed; nil: none
+	at        time.Time    // when its record was written
+	truncated bool         // there are older records that were not read
 }
 
 // summarize reads the records from the newest to the oldest. cover is the time within which each snapshot should be drilled.
+// As long as a snapshot that a restore would take stands failed, the result is that, whatever passed since.
 func summarize(h *proof.History, c *repo.Catalogue, cover time.Duration, now time.Time) proofs {
-	var p proofs
+	p := proofs{truncated: h.Truncated()}
 	p.LastPassed, _ = h.LastPassed()
+	for _, rec := range h.LastRun((*proof.Record).Telling) {
+		p.Result = worse(p.Result, verify.Outcome(rec))
+	}
 	for _, r := range slices.Backward(h.Records()) {
-		if r.State != repo.StateOK {
-			continue
-		}
-		if p.Result == "" && telling(r.Record) {
-			p.Result = metrics.Result(verify.Outcome(r.Record))
-		}
-		if p.passed == nil {
+		if r.State == repo.StateOK && p.passed == nil {
 			p.passed, p.at = passedDrill(r.Record), r.Record.Ended
 		}
+	}
+	for i := range c.Entries {
+		if e := &c.Entries[i]; e.Restorable(false) && h.OfEntry(e).State == proof.StateFailed {
+			p.Failed++
+		}
+	}
+	if p.Failed > 0 {
+		p.Result = metrics.ResultFailed
 	}
 	p.Uncovered = proof.Cover(c.Entries, h, cover, now, nil).Uncovered()
 	return p
 }
 
-// telling says whether a record tells how the target stands: whole drills do, and data proofs that failed. That fresh
-// snapshots can be read must not hide that an older one cannot be restored.
-func telling(r *proof.Record) bool {
-	return slices.ContainsFunc(r.Drills, func(d proof.Drill) bool {
-		return d.Level == proof.LevelDrill || d.Outcome == proof.Failed
-	})
+// worse is the one of two results that people must hear of.
+func worse(a metrics.Result, b proof.Outcome) metrics.Result {
+	order := []metrics.Result{"", metrics.ResultPassed, metrics.ResultInconclusive, metrics.ResultFailed}
+	return order[max(slices.Index(order, a), slices.Index(order, metrics.Result(b)))]
 }
 
 func passedDrill(r *proof.Record) *proof.Drill {
@@ -62,6 +67,7 @@ func (f *freshness) publishProofs() {
 		}
 	}
 	if newest.passed == nil {
+		f.metrics.SetRecovery(metrics.Recovery{})
 		f.tell.proved("no restore is proved")
 		return
 	}

@@ -45,7 +45,7 @@ func (d *demo) newVerifier(cfg *config.Config, n *node) (*verify.Runner, error) 
 	keys := verify.Keys{Ring: n.keys}
 	driller, err := drill.New(drill.Config{ // without an identity: the ring is all there is
 		Host: memberName, Build: d.Build, Trust: n.trust, ScratchDir: cfg.Scratch(), Keys: keys.Find,
-		Inspector: d.Inspector, Survey: d.Survey, Etcd: d.Etcd,
+		Inspector: d.Inspector, Survey: d.Survey, Etcd: d.Etcd, TakeLastRoom: true,
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ package metrics
 import (
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -84,7 +85,8 @@ func results() []Result { return []Result{ResultPassed, ResultFailed, ResultInco
 // Proof is what the drill records in one target say.
 type Proof struct {
 	LastPassed time.Time // the newest drill that passed; zero: none did, as far as records go back
-	Result     Result    // of the newest drills; "": nothing was tried
+	Result     Result    // of the newest drills, or ResultFailed while Failed is not 0; "": nothing was tried
+	Failed     int       // restorable snapshots on which the newest word is that they are broken
 	Uncovered  int       // restorable snapshots that no drill of the period proved
 }
 
@@ -118,20 +120,31 @@ type Metrics struct {
 	size                                          *prometheus.GaugeVec // kind
 	recoveryPoint, replicated, pruned             *prometheus.GaugeVec // target
 	drilling, recovery                            *prometheus.GaugeVec
-	proved, uncovered                             *prometheus.GaugeVec   // target
-	result                                        *prometheus.GaugeVec   // target, result
-	queued, queuedOldest                          *prometheus.GaugeVec   // target
+	proved, uncovered, broken                     *prometheus.GaugeVec // target
+	result                                        *prometheus.GaugeVec // target, result
+	queued, queuedOldest                          *prometheus.GaugeVec // target
+	archived, archiveLag                          *prometheus.GaugeVec // target
+	gaps                                          prometheus.Counter
 	lost                                          *prometheus.CounterVec // target
 	objects, bytes                                *prometheus.GaugeVec   // target, kind
 	duration                                      prometheus.Histogram
 	errors                                        *prometheus.CounterVec // stage
+
+	mu     sync.Mutex
+	points map[string]points // by target
+}
+
+// points are the newest instants that can be restored from a target, by what restores to them.
+type points struct {
+	snapshot, archive time.Time
+	since             time.Time // the archive needs a snapshot of this time or later
 }
 
 // New returns a registry of its own, with every stage of drd_errors_total at 0.
 func New(build Build) *Metrics {
 	r := prometheus.NewRegistry()
 	m := &Metrics{
-		registry: r,
+		registry: r, points: make(map[string]points),
 		lastSuccess: gauge(r, "drd_snapshot_last_success_timestamp_seconds",
 			"When the capture of the cluster's newest restorable snapshot ended, whichever node took it, in seconds since the epoch; 0 if the targets hold none."),
 		revision: gauge(r, "drd_snapshot_revision",
@@ -147,7 +160,9 @@ func New(build Build) *Metrics {
 		proved: gauge(r, "drd_verify_last_success_timestamp_seconds",
 			"When the newest drill that passed on a snapshot of the target ended, whichever host made it, in seconds since the epoch; 0 if none did.", "target"),
 		result: gauge(r, "drd_verify_last_result",
-			"1 for what the newest drills of the target came to, 0 for the other results.", "target", "result"),
+			"1 for what the newest drills of the target came to, 0 for the other results; failed as long as drd_verify_failed_snapshots is not 0.", "target", "result"),
+		broken: gauge(r, "drd_verify_failed_snapshots",
+			"Restorable snapshots in the target on which the newest conclusive drill or data proof failed.", "target"),
 		uncovered: gauge(r, "drd_verify_uncovered_snapshots",
 			"Restorable snapshots in the target that no drill within verify.cover_within has proved.", "target"),
 		drilling: gauge(r, "drd_verify_duration_seconds",
@@ -162,6 +177,13 @@ func New(build Build) *Metrics {
 			Name: "drd_replication_lost_total",
 			Help: "Snapshots of this node that the target will never have a proved copy of, as state_dir records them.",
 		}, []string{"target"}),
+		archived: gauge(r, "drd_archive_revision",
+			"Newest revision up to which the target has the archive that this node writes, read back.", "target"),
+		archiveLag: gauge(r, "drd_archive_lag_seconds",
+			"How far in the past the instant lies up to which the target has the archive that this node writes, read back.", "target"),
+		gaps: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "drd_archive_gaps_total", Help: "Gaps and forks that this node left in the archive since the daemon started.",
+		}),
 		etcdRevision: gauge(r, "drd_etcd_revision",
 			"Revision of the protected etcd member when it was last asked."),
 		diverged: gauge(r, "drd_members_diverged",
@@ -178,7 +200,7 @@ func New(build Build) *Metrics {
 			Name: "drd_errors_total", Help: "Errors of this node since the daemon started, by what failed.",
 		}, []string{"stage"}),
 	}
-	r.MustRegister(m.duration, m.errors, m.lost, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(m.duration, m.errors, m.lost, m.gaps, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, s := range stages() {
 		m.errors.WithLabelValues(string(s))
 	}
@@ -226,7 +248,7 @@ func (m *Metrics) SetNewest(s Snapshot) {
 
 // SetTarget tells what the target of this name was found to hold.
 func (m *Metrics) SetTarget(name string, t Target) {
-	m.recoveryPoint.WithLabelValues(name).Set(timestamp(t.RecoveryPoint))
+	m.setPoint(name, func(p *points) { p.snapshot = t.RecoveryPoint })
 	m.replicated.WithLabelValues(name).Set(timestamp(t.Replicated))
 	for kind, a := range t.Amounts {
 		m.objects.WithLabelValues(name, string(kind)).Set(float64(a.Objects))
@@ -235,6 +257,35 @@ func (m *Metrics) SetTarget(name string, t Target) {
 		}
 	}
 }
+
+// setPoint changes one of the points of a target and tells the newer one. The archive restores nothing without a snapshot.
+func (m *Metrics) setPoint(target string, change func(*points)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.points[target]
+	change(&p)
+	m.points[target] = p
+	newest := p.snapshot
+	if !newest.IsZero() && !newest.Before(p.since) && p.archive.After(newest) {
+		newest = p.archive
+	}
+	m.recoveryPoint.WithLabelValues(target).Set(timestamp(newest))
+}
+
+// SetArchive tells up to which revision and instant the target of this name has the archive, and the time now.
+func (m *Metrics) SetArchive(target string, revision int64, at, now time.Time) {
+	m.archived.WithLabelValues(target).Set(float64(revision))
+	m.archiveLag.WithLabelValues(target).Set(max(0, now.Sub(at).Seconds()))
+}
+
+// SetArchivePoint tells up to which instant the archive in the target of this name can be restored, once that has a snapshot whose
+// point of recovery is since or later.
+func (m *Metrics) SetArchivePoint(target string, at, since time.Time) {
+	m.setPoint(target, func(p *points) { p.archive, p.since = at, since })
+}
+
+// ArchiveGap counts a gap in the archive.
+func (m *Metrics) ArchiveGap() { m.gaps.Inc() }
 
 // Pruned tells that retention was applied to the target of this name, and nothing that had to go was left, but for what the
 // store keeps locked.
@@ -246,6 +297,7 @@ func (m *Metrics) Pruned(target string, at time.Time) {
 func (m *Metrics) SetProof(target string, p Proof) {
 	m.proved.WithLabelValues(target).Set(timestamp(p.LastPassed))
 	m.uncovered.WithLabelValues(target).Set(float64(p.Uncovered))
+	m.broken.WithLabelValues(target).Set(float64(p.Failed))
 	if p.Result == "" {
 		m.result.DeletePartialMatch(prometheus.Labels{"target": target})
 		return
@@ -259,8 +311,14 @@ func (m *Metrics) SetProof(target string, p Proof) {
 	}
 }
 
-// SetRecovery tells what the newest drill that passed took, in any target.
+// SetRecovery tells what the newest drill that passed took, in any target. The zero value says that none is known: the
+// snapshots that were drilled, or the records, are gone.
 func (m *Metrics) SetRecovery(r Recovery) {
+	if r == (Recovery{}) {
+		m.drilling.Reset()
+		m.recovery.Reset()
+		return
+	}
 	m.drilling.WithLabelValues().Set(r.Whole.Seconds())
 	m.recovery.WithLabelValues().Set(r.Etcd.Seconds())
 }

@@ -33,8 +33,13 @@ func full() *Metrics {
 	m.AddLost("primary", 0)
 	m.AddLost("nas", 2)
 	m.SetEtcdRevision(48300)
+	m.SetArchive("primary", 48290, at.Add(50*time.Second), at.Add(54500*time.Millisecond))
+	m.SetArchive("nas", 48100, at.Add(20*time.Second), at.Add(54500*time.Millisecond))
+	m.SetArchivePoint("primary", at.Add(50*time.Second), at)
+	m.SetArchivePoint("nas", at.Add(20*time.Second), at) // which has no snapshot
+	m.ArchiveGap()
 	m.Pruned("primary", at.Add(time.Minute))
-	m.SetProof("primary", Proof{LastPassed: at.Add(-6 * time.Hour), Result: ResultInconclusive, Uncovered: 4})
+	m.SetProof("primary", Proof{LastPassed: at.Add(-6 * time.Hour), Result: ResultFailed, Failed: 1, Uncovered: 4})
 	m.SetProof("nas", Proof{Uncovered: 12})
 	m.SetRecovery(Recovery{Whole: 31 * time.Second, Etcd: 24500 * time.Millisecond})
 	m.SetDiverged(0)
@@ -100,6 +105,7 @@ func TestNothingKnown(t *testing.T) {
 		}
 	}
 	want := []string{
+		`drd_archive_gaps_total 0`,
 		`drd_build_info{fips_module="",go_version="",version=""} 1`,
 		`drd_errors_total{stage="catalogue"} 0`, `drd_errors_total{stage="etcd"} 0`, `drd_errors_total{stage="prune"} 0`, `drd_errors_total{stage="replication"} 0`,
 		`drd_errors_total{stage="snapshot"} 0`, `drd_errors_total{stage="state"} 0`, `drd_errors_total{stage="verify"} 0`,
@@ -118,6 +124,18 @@ func TestNothingLeft(t *testing.T) {
 		t.Error("the timestamp is not 0")
 	}
 	for _, gone := range []string{"drd_snapshot_revision", "drd_snapshot_size_bytes"} {
+		if strings.Contains(got, gone) {
+			t.Errorf("%s is still there", gone)
+		}
+	}
+}
+
+// TestNoRecovery: when nothing is proved any more, no time that a restore took stays.
+func TestNoRecovery(t *testing.T) {
+	m := full()
+	m.SetRecovery(Recovery{})
+	got := scrape(t, m)
+	for _, gone := range []string{"drd_verify_duration_seconds", "drd_restore_estimated_seconds"} {
 		if strings.Contains(got, gone) {
 			t.Errorf("%s is still there", gone)
 		}
@@ -192,6 +210,29 @@ func TestDocumented(t *testing.T) {
 	for _, k := range []Kind{KindSnapshot, KindUnusable, KindIncomplete, KindForeign} {
 		if !bytes.Contains(doc, []byte("`"+string(k)+"`: ")) {
 			t.Errorf("kind %s is not documented", k)
+		}
+	}
+}
+
+// What is archived beyond a hole can be restored only where a snapshot is that reaches beyond it.
+func TestArchivePoint(t *testing.T) {
+	m := New(Build{})
+	at := time.Unix(1_000_000, 0)
+	for _, tc := range []struct {
+		name            string
+		snapshot, since time.Time
+		want            time.Time
+	}{
+		{"no snapshot", time.Time{}, time.Time{}, time.Time{}},
+		{"an older snapshot", at.Add(-2 * time.Hour), at.Add(-time.Hour), at.Add(-2 * time.Hour)},
+		{"the snapshot", at.Add(-time.Hour), at.Add(-time.Hour), at},
+		{"any snapshot", at.Add(-time.Hour), time.Time{}, at},
+		{"a newer snapshot", at.Add(time.Hour), at.Add(-time.Hour), at.Add(time.Hour)},
+	} {
+		m.SetTarget("nas", Target{RecoveryPoint: tc.snapshot})
+		m.SetArchivePoint("nas", at, tc.since)
+		if got := testutil.ToFloat64(m.recoveryPoint.WithLabelValues("nas")); got != timestamp(tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, got, timestamp(tc.want))
 		}
 	}
 }

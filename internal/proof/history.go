@@ -143,15 +143,35 @@ func (h *History) LastPassed() (at time.Time, ok bool) {
 	return at, ok
 }
 
-// Newest is the newest record that counts and has a conclusive drill; nil: there is none.
-func (h *History) Newest() *Record {
-	var newest *Record
-	for rec, d := range h.drills() {
-		if d.Outcome != Inconclusive {
-			newest = rec
+// runGap is the longest time between two records of one run: what was found is stored in it, which takes a minute at most.
+const runGap = 2 * time.Minute
+
+// LastRun are the records, newest first, of the newest run with one that counts says yes to. A run leaves a record for each
+// drill: those belong together that one host wrote for one reason, each right after the other. nil: there is no such run.
+func (h *History) LastRun(counts func(*Record) bool) []*Record {
+	var run []*Record
+	for _, s := range slices.Backward(h.records) {
+		switch {
+		case s.State != repo.StateOK:
+		case len(run) == 0:
+			if counts(s.Record) {
+				run = append(run, s.Record)
+			}
+		case sameRun(s.Record, run[len(run)-1]):
+			run = append(run, s.Record)
 		}
 	}
-	return newest
+	return run
+}
+
+func sameRun(a, next *Record) bool {
+	return a.Host == next.Host && a.Trigger == next.Trigger && next.Started.Sub(a.Ended) <= runGap
+}
+
+// Telling says whether a record tells how its target stands: whole drills do, and data proofs that failed. That fresh
+// snapshots can be read must not hide that an older one cannot be restored.
+func (rec *Record) Telling() bool {
+	return slices.ContainsFunc(rec.Drills, func(d Drill) bool { return d.Level == LevelDrill || d.Outcome == Failed })
 }
 
 // Census is the newest Kubernetes census of a drill that passed or failed before that time; nil: there is none.

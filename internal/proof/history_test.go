@@ -89,7 +89,7 @@ func TestStandingWithoutManifest(t *testing.T) {
 
 func TestHistory(t *testing.T) {
 	to := newTarget(t)
-	if h := to.read(ReadOptions{}); h.Newest() != nil || h.Census(testTime) != nil {
+	if h := to.read(ReadOptions{}); h.LastRun((*Record).Telling) != nil || h.Census(testTime) != nil {
 		t.Error("an empty history has something to say")
 	}
 	census := func(n int64) *Kubernetes {
@@ -106,12 +106,39 @@ func TestHistory(t *testing.T) {
 	if at, ok := h.LastPassed(); !ok || at != testTime.Add(50*time.Second) {
 		t.Errorf("last passed %s", at)
 	}
-	if got := h.Newest().ID; got != NewID(testTime.Add(time.Hour), "node1") {
+	if got := h.LastRun((*Record).Telling)[0].ID; got != NewID(testTime.Add(2*time.Hour), "node1") {
 		t.Errorf("the newest that says something is %s", got)
 	}
 	for after, want := range map[time.Duration]*Kubernetes{0: nil, time.Minute: census(1), 90 * time.Minute: census(2), 9 * time.Hour: census(2)} {
 		if diff := cmp.Diff(want, h.Census(testTime.Add(after))); diff != "" {
 			t.Errorf("census before %s: %s", after, diff)
 		}
+	}
+}
+
+// TestLastRun: the records of a run belong together, and those of another host, reason or time do not.
+func TestLastRun(t *testing.T) {
+	to := newTarget(t)
+	store := func(after time.Duration, host, trigger string, d Drill) {
+		rec := to.record(after, d)
+		rec.Host, rec.Trigger, rec.ID = host, trigger, NewID(testTime.Add(after), host)
+		to.store(rec)
+	}
+	first, second, old := drilled(-time.Hour, LevelDrill, Failed), drilled(-2*time.Hour, LevelDrill, Passed), drilled(-3*time.Hour, LevelDrill, Failed)
+	store(-time.Hour, "node1", TriggerSchedule, old) // the run before
+	store(0, "node1", TriggerSchedule, first)
+	store(time.Minute, "node2", TriggerSchedule, old)                                    // at the same time, elsewhere
+	store(90*time.Second, "node1", TriggerFresh, drilled(-time.Hour, LevelData, Passed)) // between them, and no whole drill
+	store(2*time.Minute, "node1", TriggerSchedule, second)
+	store(time.Hour, "node1", TriggerFresh, drilled(0, LevelData, Passed))
+	var got []string
+	for _, rec := range to.read(ReadOptions{}).LastRun((*Record).Telling) {
+		got = append(got, rec.Drills[0].Snapshot)
+	}
+	if d := cmp.Diff([]string{second.Snapshot, first.Snapshot}, got); d != "" {
+		t.Error(d)
+	}
+	if run := new(History).LastRun((*Record).Telling); run != nil {
+		t.Errorf("of nothing: %v", run)
 	}
 }

@@ -108,35 +108,39 @@ func (p *Pending) Len() (int, error) {
 }
 
 // Flush writes what waits for the target of this name and cluster, oldest first, and forgets what is there. A record whose ID was
-// taken meanwhile is signed again by s under another. It stops at the first record that the target does not take. A file that
-// cannot be read is dropped, and is an error of its own.
-func (p *Pending) Flush(ctx context.Context, target string, r *repo.Repository, s *seal.Signer) (written int, err error) {
+// taken meanwhile is signed again by s under another. One that the target refuses, or that cannot be read here, keeps no other
+// from being written: refused counts them, and they go on waiting. A file that cannot be a record is dropped. Each of these is in the error.
+func (p *Pending) Flush(ctx context.Context, target string, r *repo.Repository, s *seal.Signer) (written, refused int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	keys, err := p.keys(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	var failed []error
 	for _, key := range keys {
+		if ctx.Err() != nil {
+			return written, refused, errors.Join(append(failed, context.Cause(ctx))...)
+		}
 		w, rec, err := p.read(ctx, key)
-		if errors.Is(err, repo.ErrDamaged) {
+		switch {
+		case errors.Is(err, repo.ErrDamaged):
 			failed = append(failed, err, p.forget(ctx, key))
 			continue
+		case err == nil && (w == nil || w.Target != target || rec.Cluster != r.Cluster()):
+			continue
+		case err == nil:
+			err = deliver(ctx, r, &Signed{Record: rec, Bytes: w.Record, Signature: w.Signature}, s)
 		}
 		if err != nil {
-			return written, errors.Join(append(failed, err)...)
-		}
-		if w == nil || w.Target != target || rec.Cluster != r.Cluster() {
+			refused++
+			failed = append(failed, fmt.Errorf("drill record that waits for %s: %w", target, err))
 			continue
-		}
-		if err := deliver(ctx, r, &Signed{Record: rec, Bytes: w.Record, Signature: w.Signature}, s); err != nil {
-			return written, errors.Join(append(failed, fmt.Errorf("drill record that waits for %s: %w", target, err))...)
 		}
 		written++
 		failed = append(failed, p.forget(ctx, key))
 	}
-	return written, errors.Join(failed...)
+	return written, refused, errors.Join(failed...)
 }
 
 // deliver puts a record that waited under its own ID, or another one where that is taken.

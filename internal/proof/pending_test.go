@@ -11,6 +11,7 @@ import (
 
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/storage"
+	"github.com/drd-project/drd/internal/storage/storagetest"
 )
 
 func newPending(t *testing.T) (*Pending, string) {
@@ -58,8 +59,8 @@ func TestPending(t *testing.T) {
 	}
 
 	to.faulty.SetDown(storage.ErrDenied)
-	if n, err := p.Flush(t.Context(), "primary", to.repo, to.signer); n != 0 || !errors.Is(err, storage.ErrDenied) {
-		t.Errorf("a target that is down took %d: %v", n, err)
+	if n, refused, err := p.Flush(t.Context(), "primary", to.repo, to.signer); n != 0 || refused != 3 || !errors.Is(err, storage.ErrDenied) {
+		t.Errorf("a target that is down took %d and refused %d: %v", n, refused, err)
 	}
 	p.has(t, 4)
 	to.faulty.SetDown(nil)
@@ -69,14 +70,14 @@ func TestPending(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := p.Flush(t.Context(), "primary", to.repo, to.signer); n != 3 || err != nil {
+	if n, _, err := p.Flush(t.Context(), "primary", to.repo, to.signer); n != 3 || err != nil {
 		t.Errorf("%d written: %v", n, err)
 	}
 	p.has(t, 1)
 	if h := to.read(ReadOptions{}); len(h.Records()) != 3 || h.Of(snapshotID(-time.Hour).String(), digestA).State != StateProved {
 		t.Errorf("%+v", h.Records())
 	}
-	if n, err := p.Flush(t.Context(), "nas", nas.repo, nas.signer); n != 1 || err != nil {
+	if n, _, err := p.Flush(t.Context(), "nas", nas.repo, nas.signer); n != 1 || err != nil {
 		t.Errorf("%d written: %v", n, err)
 	}
 	p.has(t, 0)
@@ -90,13 +91,32 @@ func TestPendingTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	to.put(0, drilled(-time.Hour, LevelDrill, Passed))
-	if n, err := p.Flush(t.Context(), "primary", to.repo, to.signer); n != 1 || err != nil {
+	if n, _, err := p.Flush(t.Context(), "primary", to.repo, to.signer); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	p.has(t, 0)
 	h := to.read(ReadOptions{})
 	if len(h.Records()) != 2 || h.Of(snapshotID(-time.Hour).String(), digestA).State != StateFailed {
 		t.Errorf("%+v", h.Records())
+	}
+}
+
+// TestPendingRefused: one that the target will never take keeps no other from getting there, and waits.
+func TestPendingRefused(t *testing.T) {
+	to := newTarget(t)
+	p, _ := newPending(t)
+	for i := range 3 {
+		if _, err := p.Add(mustSign(to, to.record(time.Duration(i)*time.Hour, drilled(-time.Hour, LevelDrill, Passed)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to.faulty.FailCall(storagetest.OpCreate, 1, storage.ErrDenied)
+	if n, refused, err := p.Flush(t.Context(), "primary", to.repo, to.signer); n != 2 || refused != 1 || !errors.Is(err, storage.ErrDenied) {
+		t.Errorf("%d written, %d refused: %v", n, refused, err)
+	}
+	p.has(t, 1)
+	if n, refused, err := p.Flush(t.Context(), "primary", to.repo, to.signer); n != 1 || refused != 0 || err != nil {
+		t.Errorf("%d written, %d refused: %v", n, refused, err)
 	}
 }
 
@@ -113,7 +133,7 @@ func TestPendingDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n, err := p.Flush(t.Context(), "primary", to.repo, to.signer)
+	n, _, err := p.Flush(t.Context(), "primary", to.repo, to.signer)
 	if n != 1 || !errors.Is(err, repo.ErrDamaged) {
 		t.Errorf("%d written: %v", n, err)
 	}
@@ -121,7 +141,7 @@ func TestPendingDamaged(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(root, "notes.txt")); err != nil {
 		t.Error(err)
 	}
-	if n, err := p.Flush(t.Context(), "primary", to.repo, to.signer); n != 0 || err != nil {
+	if n, _, err := p.Flush(t.Context(), "primary", to.repo, to.signer); n != 0 || err != nil {
 		t.Errorf("%d written: %v", n, err)
 	}
 }

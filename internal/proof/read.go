@@ -34,6 +34,9 @@ type ReadOptions struct {
 	Since  time.Time // records of an earlier time are not read; zero: all are
 	Limit  int       // the newest so many are read; 0: 1,000
 	Now    time.Time // what is dated more than repo.FutureSkew later is not read; zero: this machine's clock
+	// Cache keeps what was read for the next time; nil: nothing does. Records then come without their checks, warnings and
+	// census. It is for one repository, one Target and one trust.
+	Cache *Cache
 }
 
 func (o ReadOptions) withDefaults(r *repo.Repository) ReadOptions {
@@ -81,13 +84,14 @@ func Read(ctx context.Context, r *repo.Repository, trust *seal.Trust, opt ReadOp
 	group.SetLimit(max(1, r.Bucket().Properties().Parallel))
 	for i, id := range ids {
 		group.Go(func() error {
-			records[i] = readRecord(ctx, r, id, trust, opt)
+			records[i] = opt.Cache.record(id, func() *SignedRecord { return readRecord(ctx, r, id, trust, opt) })
 			return ctx.Err()
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, fmt.Errorf("read drill records of %s in %s: %w", r.Cluster(), r.Bucket().Location(), err)
 	}
+	opt.Cache.keep(ids)
 	return newHistory(records, more), nil
 }
 

@@ -171,6 +171,29 @@ func TestReadWithoutTrust(t *testing.T) {
 	}
 }
 
+// TestExpiredKey: whoever has a key that is not valid any more can date a record into its time, and then it proves nothing
+// later than that.
+func TestExpiredKey(t *testing.T) {
+	to := newTarget(t)
+	rec := to.record(0, drilled(-time.Hour, LevelDrill, Passed))
+	rec.Ended = testTime.Add(6 * 24 * time.Hour) // today, under an ID of when the key was valid
+	rec.Drills[0].Started = rec.Ended.Add(-time.Minute)
+	b, err := render(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature, err := to.signer.Sign(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to.plant(testCluster+"/drills/"+rec.ID+".json", b)
+	to.plant(testCluster+"/drills/"+rec.ID+".json.sig", signature)
+	h := to.read(ReadOptions{})
+	if at, ok := h.LastPassed(); ok || h.Records()[0].State != StateBadRecord {
+		t.Errorf("it proves something at %s: %+v", at, h.Records()[0])
+	}
+}
+
 func TestReadBounds(t *testing.T) {
 	to := newTarget(t)
 	for i := range 10 {

@@ -38,8 +38,11 @@ type SelectOptions struct {
 	// Host is who asks, as its records name it: what was never drilled is due a period after its first drill, so that the
 	// first run of a new verifier need not try everything. "": after the first drill of any host.
 	Host string
-	Seed uint64 // of what is left to chance
-	Max  int    // choices at most; 0: 100. What is due and beyond it waits, and Cover reports it.
+	// OwnOnly says that nobody but this host is trusted here. What others have signed is then not chosen: nothing is wrong with
+	// it, it is just not this host's to judge.
+	OwnOnly bool
+	Seed    uint64 // of what is left to chance
+	Max     int    // choices at most; 0: 100. What is due and beyond it waits, and Cover reports it.
 }
 
 // Select chooses what a run should drill now, in this order: the newest entry, be it that it cannot be restored, which is
@@ -73,7 +76,7 @@ func future(e *repo.Entry, now time.Time) bool { return e.ID.Time.After(now.Add(
 func selectNewest(entries []repo.Entry, opt SelectOptions) []Choice {
 	var chosen []Choice
 	latest, _ := (&repo.Catalogue{Entries: entries}).Latest(opt.Now, false) // nil: there is none, which is its only error
-	if e := newestRead(entries, opt.Now); e != nil && !e.Restorable(false) && (latest == nil || e.ID.Compare(latest.ID) > 0) {
+	if e := newestRead(entries, opt); e != nil && !e.Restorable(false) && (latest == nil || e.ID.Compare(latest.ID) > 0) {
 		chosen = append(chosen, Choice{e, reasonUnusable})
 	}
 	if latest == nil {
@@ -88,15 +91,19 @@ func selectNewest(entries []repo.Entry, opt SelectOptions) []Choice {
 }
 
 // newestRead is the newest entry whose manifest was read, whatever it was found to be.
-func newestRead(entries []repo.Entry, now time.Time) *repo.Entry {
+func newestRead(entries []repo.Entry, opt SelectOptions) *repo.Entry {
 	var newest *repo.Entry
 	for i := range entries {
 		e := &entries[i]
 		switch e.State {
 		case repo.StateIncomplete, repo.StateUnread, repo.StateUnreadable, repo.StateNewerFormat:
 			continue // nothing is known of it, so nothing is wrong with it
+		case repo.StateUnknownSigner:
+			if opt.OwnOnly {
+				continue
+			}
 		}
-		if !future(e, now) && (newest == nil || e.ID.Compare(newest.ID) > 0) {
+		if !future(e, opt.Now) && (newest == nil || e.ID.Compare(newest.ID) > 0) {
 			newest = e
 		}
 	}

@@ -30,6 +30,10 @@ const (
 // maxSeconds is the longest that anything in a record may have taken, ten years: so that it fits into a time.Duration.
 const maxSeconds = 10 * 366 * 24 * 3600
 
+// longestRun bounds the time from the begin of a run to its end, which is that of one drill: a week is far more than the largest
+// database takes over the slowest line.
+const longestRun = 7 * 24 * time.Hour
+
 var sha256Pattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Validate checks everything that holds for every record of this format. The error names what does not, up to a bound,
@@ -90,9 +94,11 @@ func (w *wrong) identity(rec *Record) {
 		return
 	}
 	w.unless(NewID(at, rec.Host) == NewID(at, host), "id: is not of host %.80q", rec.Host)
-	// The time in the ID is what the signature is judged by, so what the record says may not be of another time.
-	early, late := rec.Started.Add(-repo.FutureSkew), rec.Ended.Add(repo.FutureSkew)
-	w.unless(!at.Before(early) && !at.After(late), "id: its time is not that of the run")
+	// The time in the ID is what the signature is judged by, and Ended is when the record says that something is proved. If they
+	// could differ, a key that has expired would go on proving.
+	off := at.Sub(rec.Ended).Abs()
+	w.unless(off <= repo.FutureSkew+maxTaken*time.Second, "id: its time is not that of the end of the run")
+	w.unless(rec.Ended.Sub(rec.Started) <= longestRun, "started: more than %s before the end", longestRun)
 }
 
 func isUTC(t time.Time) bool {

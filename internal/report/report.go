@@ -21,8 +21,9 @@ import (
 type Source struct {
 	Target    proof.Target
 	Catalogue *repo.Catalogue // nil: it could not be read
-	History   *proof.History  // nil: it could not be read
-	Err       error           // why one of them is nil
+	// History is of the period, and of all the time that snapshots in the catalogue are there; nil: it could not be read.
+	History *proof.History
+	Err     error // why one of them is nil
 }
 
 // Config is what a report is made of.
@@ -102,8 +103,11 @@ type Target struct {
 	RecoveryPoint *time.Time `json:"recovery_point"`
 	Restorable    int        `json:"restorable"` // snapshots that are there now
 	// Proved are those of them whose newest word is a passed drill in the period; Unproven names the others.
-	Proved     int        `json:"proved"`
-	Unproven   []string   `json:"unproven"`
+	Proved   int      `json:"proved"`
+	Unproven []string `json:"unproven"`
+	// Failed names the snapshots in the target, restorable or not, on which the newest word is that they are broken, whenever
+	// that was found.
+	Failed     []string   `json:"failed"`
 	LastPassed *time.Time `json:"last_passed"`
 }
 
@@ -156,7 +160,7 @@ func Make(cfg Config) *Report {
 
 // addSource takes over one target and returns the restore points that it vouches for.
 func (r *Report) addSource(s Source) []time.Time {
-	t := Target{Target: s.Target, Unproven: []string{}}
+	t := Target{Target: s.Target, Unproven: []string{}, Failed: []string{}}
 	err := s.Err
 	if err == nil && s.History != nil {
 		err = s.History.Unreadable()
@@ -168,6 +172,10 @@ func (r *Report) addSource(s Source) []time.Time {
 	if s.Catalogue != nil {
 		for i := range s.Catalogue.Entries {
 			e := &s.Catalogue.Entries[i]
+			// What has no manifest is no backup, be it that somebody tried it.
+			if s.History != nil && e.State != repo.StateIncomplete && s.History.OfEntry(e).State == proof.StateFailed {
+				t.Failed = append(t.Failed, e.ID.String())
+			}
 			if !e.Restorable(false) {
 				continue
 			}

@@ -295,6 +295,34 @@ func TestGoodPage(t *testing.T) {
 	}
 }
 
+// TestStandsFailed: a drill of long ago that failed makes the page bad as long as its snapshot is there, and neither the pass of
+// another snapshot nor a data proof hides it.
+func TestStandsFailed(t *testing.T) {
+	keys := sealtest.New(t)
+	s := newSite(t, keys, "primary")
+	old, newest := s.snapshot(since.Add(-hours(9)), 100), s.snapshot(until.Add(-hours(6)), 200)
+	s.record(keys.Signer, since.Add(-hours(5)), drillOf(old, since.Add(-hours(5)), proof.LevelDrill, proof.Failed))
+	s.record(keys.Signer, until.Add(-hours(5)), drillOf(newest, until.Add(-hours(5)), proof.LevelDrill, proof.Passed))
+	s.record(keys.Signer, until.Add(-hours(4)), drillOf(old, until.Add(-hours(4)), proof.LevelData, proof.Passed))
+	cfg := report.Config{Cluster: cluster, Since: since, Until: until, Sources: []report.Source{s.source()}}
+	r := report.Make(cfg)
+	if diff := cmp.Diff([]string{old.ID.String()}, r.Targets[0].Failed); diff != "" {
+		t.Error(diff)
+	}
+	var text bytes.Buffer
+	if err := r.WriteText(&text); err != nil || !strings.Contains(text.String(), "primary: failed, and not passed since: "+old.ID.String()) {
+		t.Errorf("%v\n%s", err, &text)
+	}
+	if page := pageOf(t, cfg); strings.Contains(page, "passed on every target") || !strings.Contains(page, "1 of primary failed, and not passed since") {
+		t.Error("the page's verdict is good although a snapshot stands failed")
+	}
+	s.record(keys.Signer, until.Add(-hours(3)), drillOf(old, until.Add(-hours(3)), proof.LevelDrill, proof.Passed))
+	cfg.Sources = []report.Source{s.source()}
+	if page := pageOf(t, cfg); !strings.Contains(page, "Restores were tried and passed on every target") {
+		t.Error("the page's verdict is not good although the snapshot was restored since")
+	}
+}
+
 func pageOf(t *testing.T, cfg report.Config) string {
 	t.Helper()
 	var page bytes.Buffer

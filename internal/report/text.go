@@ -79,6 +79,9 @@ func (r *Report) writeTargets(out *printer) {
 		if x.Problem != "" {
 			out.line("%s: %s", x.Name, x.Problem)
 		}
+		if len(x.Failed) > 0 {
+			out.line("%s: failed, and not passed since: %s", x.Name, strings.Join(x.Failed, " "))
+		}
 	}
 }
 

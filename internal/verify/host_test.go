@@ -21,6 +21,7 @@ import (
 	"github.com/drd-project/drd/internal/seal"
 	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/storage/dir"
+	"github.com/drd-project/drd/internal/storage/storagetest"
 )
 
 // host is a verifier with directory targets and real records, whose drills come to what the test says.
@@ -28,8 +29,12 @@ type host struct {
 	t    *testing.T
 	keys *sealtest.Keys
 	cfg  Config
-	dirs []string
-	log  strings.Builder
+	// signer signs the snapshots.
+	signer *seal.Signer
+	dirs   []string
+	// faulty is the bucket of the first target.
+	faulty *storagetest.Faulty
+	log    strings.Builder
 
 	mu      sync.Mutex
 	drilled []string                       // "target snapshot level", in order
@@ -42,6 +47,7 @@ type host struct {
 func newHost(t *testing.T, targets int) *host {
 	t.Helper()
 	h := &host{t: t, keys: sealtest.New(t), outcome: make(map[string]proof.Outcome), census: make(map[string]*proof.Kubernetes), before: make(map[string][]*proof.Kubernetes)}
+	h.signer = h.keys.Signer
 	h.cfg = Config{
 		Host: "verifier", Driller: h, Trust: h.keys.Trust, Signer: h.keys.Signer, StateDir: filepath.Join(t.TempDir(), "state"),
 		CoverWithin: 30 * 24 * time.Hour, RunsPerPeriod: 30, Build: repo.Build{Version: "test"}, Log: slog.New(slog.NewTextHandler(&h.log, nil)),
@@ -52,7 +58,11 @@ func newHost(t *testing.T, targets int) *host {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := repo.Open(bucket, "prod")
+		faulty := storagetest.NewFaulty(bucket)
+		if i == 0 {
+			h.faulty = faulty
+		}
+		r, err := repo.Open(faulty, "prod")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +129,7 @@ func (h *host) put(age time.Duration, revision int64, targets ...int) string {
 		},
 		Drd: repo.Build{Version: "test"},
 	}
-	signed, err := repo.Sign(m, h.keys.Signer)
+	signed, err := repo.Sign(m, h.signer)
 	for _, i := range targets {
 		open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(payload)), nil }
 		r := h.cfg.Targets[i].Repo

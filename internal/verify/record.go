@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/drd-project/drd/internal/drill"
@@ -21,8 +22,11 @@ func (r *Runner) record(ctx context.Context, t drill.Target, rec *proof.Record) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	_, left, err := proof.Store(ctx, t.Repo, rec, r.cfg.Signer)
+	stored, left, err := proof.Store(ctx, t.Repo, rec, r.cfg.Signer)
 	result.Recorded, result.Unrecorded = err == nil, err
+	for _, s := range slices.Concat(stored, left) {
+		rec.ID = s.Record.ID // another record may have been written in the same second
+	}
 	if r.pending == nil {
 		return result
 	}
@@ -43,11 +47,11 @@ func (r *Runner) flush(ctx context.Context, t drill.Target) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	written, err := r.pending.Flush(ctx, t.Name, t.Repo, r.cfg.Signer)
+	written, refused, err := r.pending.Flush(ctx, t.Name, t.Repo, r.cfg.Signer)
 	if written > 0 {
 		r.cfg.Log.Info("drill records that waited are stored", "target", t.Name, "records", written)
 	}
 	if err != nil {
-		r.cfg.Log.Debug("drill records still wait", "target", t.Name, "error", err)
+		r.cfg.Log.Debug("drill records still wait", "target", t.Name, "refused", refused, "error", err)
 	}
 }

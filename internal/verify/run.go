@@ -30,10 +30,11 @@ type view struct {
 	target    drill.Target
 	catalogue *repo.Catalogue
 	history   *proof.History
+	unread    error // why a record could not be read; nil: all were
 }
 
-// look reads a target. Records that cannot be read are an error: without them nobody knows what to try, and coverage
-// would be a lie.
+// look reads a target. A record that the store does not hand out costs a drill too many, and the count of coverage: whoever
+// can plant such an object must not switch off the drills with it.
 func (r *Runner) look(ctx context.Context, t drill.Target, req Request) (*view, error) {
 	read := t.Repo.Catalogue
 	if req.Trigger == proof.TriggerFresh {
@@ -52,21 +53,23 @@ func (r *Runner) look(ctx context.Context, t drill.Target, req Request) (*view, 
 	h, err := proof.Read(ctx, t.Repo, r.cfg.Trust, proof.ReadOptions{
 		Target: r.nameOf(t), Since: proof.Oldest(of), Limit: proof.MostRecords, Now: r.cfg.Now(),
 	})
-	if err == nil {
-		err = h.Unreadable()
-	}
 	if err != nil {
 		return nil, err
 	}
-	return &view{t, c, h}, nil
+	v := &view{target: t, catalogue: c, history: h, unread: h.Unreadable()}
+	if v.unread != nil {
+		r.cfg.Log.Warn("a drill record cannot be read: the run goes on with what the others say", "target", t.Name, "error", v.unread)
+	}
+	return v, nil
 }
 
 func (r *Runner) nameOf(t drill.Target) proof.Target {
 	return proof.Target{Name: t.Name, Location: t.Repo.Bucket().Location()}
 }
 
-// against makes the run against one target. nil: nothing is left to do, or ctx ended before anything was found out.
-func (r *Runner) against(ctx context.Context, t drill.Target, req Request) *Result {
+// against makes the run against one target, and tells done of each snapshot as soon as it was tried and recorded: a power
+// cut loses nothing that was found before. Nothing is told where nothing is left to do, or where ctx ended before anything was found out.
+func (r *Runner) against(ctx context.Context, t drill.Target, req Request, done func(Result)) {
 	r.flush(ctx, t)
 	v, err := r.look(ctx, t, req)
 	var ids []repo.ID
@@ -75,29 +78,39 @@ func (r *Runner) against(ctx context.Context, t drill.Target, req Request) *Resu
 	}
 	switch {
 	case ctx.Err() != nil:
-		return nil
+		return
 	case err != nil:
-		return &Result{Target: t.Name, Err: err}
+		done(Result{Target: t.Name, Err: err})
+		return
 	}
-	rec := &proof.Record{
-		Kind: proof.RecordKind, Format: proof.RecordFormat, Cluster: t.Repo.Cluster(), Host: r.cfg.Host, Trigger: req.Trigger,
-		Target: r.nameOf(t), Started: r.now(), Drd: r.cfg.Build,
-	}
+	var before []proof.Drill
 	for _, id := range ids {
-		d := r.cfg.Driller.Drill(ctx, t, id, req.Level, censusBefore(v.history, id.Time), req.Watcher)
-		if ctx.Err() != nil && d.Outcome == proof.Inconclusive {
-			break // given up by whoever asked, which says nothing of the snapshot
+		rec := r.try(ctx, v, id, req, before)
+		if rec == nil {
+			return
 		}
-		rec.Drills = append(rec.Drills, d)
+		before = append(before, rec.Drills...)
+		done(r.record(ctx, t, rec))
 	}
-	if len(rec.Drills) == 0 {
+}
+
+// try makes one drill and its record. nil: it was given up by whoever asked, which says nothing of the snapshot.
+func (r *Runner) try(ctx context.Context, v *view, id repo.ID, req Request, before []proof.Drill) *proof.Record {
+	rec := &proof.Record{
+		Kind: proof.RecordKind, Format: proof.RecordFormat, Cluster: v.target.Repo.Cluster(), Host: r.cfg.Host, Trigger: req.Trigger,
+		Target: r.nameOf(v.target), Started: r.now(), Drd: r.cfg.Build,
+	}
+	d := r.cfg.Driller.Drill(ctx, v.target, id, req.Level, censusBefore(v.history, id.Time), req.Watcher)
+	if ctx.Err() != nil && d.Outcome == proof.Inconclusive {
 		return nil
 	}
-	rec.Ended = r.now()
+	rec.Drills = []proof.Drill{d}
+	if rec.Ended = r.now(); rec.Ended.Before(rec.Started) {
+		rec.Ended = rec.Started // the clock was set back meanwhile; a record that ends before it begins would be refused
+	}
 	rec.ID = proof.NewID(rec.Ended, r.cfg.Host)
-	r.count(v, rec, req)
-	result := r.record(ctx, t, rec)
-	return &result
+	r.count(v, rec, append(before[:len(before):len(before)], d), req)
+	return rec
 }
 
 // censusBefore is the Kubernetes census of the newest snapshot captured before that time which was drilled: what an older
@@ -124,11 +137,11 @@ func (r *Runner) now() time.Time { return r.cfg.Now().UTC().Round(0) }
 func (r *Runner) choose(v *view, req Request) ([]repo.ID, error) {
 	switch {
 	case req.ID != "":
-		return named(v.catalogue, req.ID)
+		return r.named(v.catalogue, req.ID)
 	case req.Trigger == proof.TriggerFresh:
 		return r.fresh(v, req.Level), nil
 	}
-	opt := proof.SelectOptions{Now: r.cfg.Now(), CanOpen: r.canOpen, Host: r.cfg.Host, Seed: rand.Uint64(), Max: mostDrills}
+	opt := proof.SelectOptions{Now: r.cfg.Now(), CanOpen: r.canOpen, Host: r.cfg.Host, Seed: rand.Uint64(), Max: mostDrills, OwnOnly: r.cfg.OwnOnly}
 	if req.Trigger == proof.TriggerSchedule && r.cfg.RunsPerPeriod > 0 {
 		opt.Period, opt.RunsPerPeriod = r.cfg.CoverWithin, r.cfg.RunsPerPeriod
 	}
@@ -144,24 +157,36 @@ func (r *Runner) choose(v *view, req Request) ([]repo.ID, error) {
 }
 
 // named is the one snapshot whose ID begins so.
-func named(c *repo.Catalogue, prefix string) ([]repo.ID, error) {
-	var found []repo.ID
+func (r *Runner) named(c *repo.Catalogue, prefix string) ([]repo.ID, error) {
+	var found []*repo.Entry
 	var names []string
-	for _, e := range c.Entries {
+	for i := range c.Entries {
+		e := &c.Entries[i]
 		if name := e.ID.String(); name == prefix {
-			return []repo.ID{e.ID}, nil
+			return r.own(e)
 		} else if strings.HasPrefix(name, prefix) {
-			found, names = append(found, e.ID), append(names, name)
+			found, names = append(found, e), append(names, name)
 		}
 	}
 	switch len(found) {
 	case 0:
 		return nil, hint.New(fmt.Errorf("%w: there is no snapshot %.80q", repo.ErrNothing, prefix), "drd list shows what is in the target")
 	case 1:
-		return found, nil
+		return r.own(found[0])
 	}
 	return nil, hint.New(fmt.Errorf("%w: %d snapshots begin with %.80q", ErrAmbiguous, len(found), prefix), "name one of %s", strings.Join(names[:min(len(names), 10)], ", "))
 }
+
+// own refuses what is not this host's to judge.
+func (r *Runner) own(e *repo.Entry) ([]repo.ID, error) {
+	if r.cfg.OwnOnly && e.State == repo.StateUnknownSigner {
+		return nil, hint.New(fmt.Errorf("%s: %w", e.ID, ErrNotOwn), "set trust.file to the allowed signers of all nodes, or name it with --trust")
+	}
+	return []repo.ID{e.ID}, nil
+}
+
+// ErrNotOwn is wrapped when somebody else has signed the snapshot of a request, and nobody but this host is trusted.
+var ErrNotOwn = errors.New("another key than this host's has signed it, and no other is trusted here")
 
 // ErrAmbiguous is wrapped when several snapshots begin with the ID of a request.
 var ErrAmbiguous = errors.New("not one snapshot")
@@ -188,14 +213,14 @@ func (r *Runner) canOpen(e *repo.Entry) bool {
 	return e.Manifest != nil && (r.cfg.CanOpen == nil || r.cfg.CanOpen(e.Manifest))
 }
 
-// count tells in the record how much of the target is proved with it. A run for the freshest snapshot has not read all of
-// them.
-func (r *Runner) count(v *view, rec *proof.Record, req Request) {
-	if r.cfg.CoverWithin == 0 || req.Trigger == proof.TriggerFresh {
+// count tells in the record how much of the target is proved with the drills of the run so far. A run for the freshest
+// snapshot has not read all of them, and where a record could not be read nobody knows.
+func (r *Runner) count(v *view, rec *proof.Record, drills []proof.Drill, req Request) {
+	if r.cfg.CoverWithin == 0 || req.Trigger == proof.TriggerFresh || v.unread != nil {
 		return
 	}
 	c := r.cover(v, v.catalogue.Entries)
-	for _, d := range rec.Drills {
+	for _, d := range drills {
 		i := slices.IndexFunc(v.catalogue.Entries, func(e repo.Entry) bool { return e.ID.String() == d.Snapshot })
 		if i < 0 {
 			continue // it is gone

@@ -38,6 +38,9 @@ type Config struct {
 	Targets []drill.Target
 	Driller Driller
 	Trust   *seal.Trust
+	// OwnOnly says that Trust is this host's own key and nothing else, because nobody has said whom to trust. What other nodes
+	// have signed is then not tried: with an unknown signer it would fail, and nothing is wrong with it.
+	OwnOnly bool
 	// Signer signs the records; nil: there are none in the targets, what a run found is told to the caller only.
 	Signer *seal.Signer
 	// StateDir keeps the lock of this host's runs, and the records that no target took yet; made 0700 if it is missing.
@@ -64,22 +67,22 @@ type Request struct {
 	ID      string
 	Level   proof.Level   // "": proof.LevelDrill
 	Watcher drill.Watcher // nil: nobody watches
-	// Done hears of each target when its run is over; nil: nobody does. It does not hear of targets where nothing was left
-	// to do, or to find out when ctx ended.
+	// Done hears of each snapshot that was tried, when its record is stored or kept, and of each target where none could be;
+	// nil: nobody does. It does not hear of targets where nothing was left to do, or to find out when ctx ended.
 	Done func(Result)
 }
 
-// Result is what became of the run against one target.
+// Result is what became of one snapshot of a target, or of a target where none could be tried.
 type Result struct {
 	Target string
-	Record *proof.Record // nil: nothing could be tried, for the reason Err
+	Record *proof.Record // of the one drill; nil: nothing could be tried, for the reason Err
 	Err    error
 	// Recorded says that the target holds the signed record. Unrecorded says why not; with a nil Signer both are zero.
 	Recorded   bool
 	Unrecorded error
 }
 
-// Outcome is what the run came to: the worst of its drills, or inconclusive where nothing could be tried.
+// Outcome is what the drill came to, or inconclusive where nothing could be tried.
 func (r Result) Outcome() proof.Outcome {
 	if r.Record == nil {
 		return proof.Inconclusive
@@ -117,7 +120,7 @@ func New(cfg Config) (*Runner, error) {
 	return r, nil
 }
 
-// Run makes one run against each of the targets in turn and returns their records, whether they could be stored or not. A
+// Run makes one run against each of the targets in turn and returns a record for each drill, whether it could be stored or not. A
 // target without a record is an error beside them: it cannot be read, or has nothing to try, which wraps repo.ErrNothing. For
 // proof.TriggerFresh a target where nothing is left to do is neither.
 //
@@ -137,22 +140,21 @@ func (r *Runner) Run(ctx context.Context, req Request) ([]*proof.Record, error) 
 	defer release()
 	var records []*proof.Record
 	var failed []error
-	for _, t := range targets {
-		if ctx.Err() != nil {
-			break
-		}
-		result := r.against(ctx, t, req)
-		if result == nil {
-			continue
-		}
+	done := func(result Result) {
 		if result.Err != nil {
-			failed = append(failed, &TargetError{Target: t.Name, Err: result.Err})
+			failed = append(failed, &TargetError{Target: result.Target, Err: result.Err})
 		} else {
 			records = append(records, result.Record)
 		}
 		if req.Done != nil {
-			req.Done(*result)
+			req.Done(result)
 		}
+	}
+	for _, t := range targets {
+		if ctx.Err() != nil {
+			break
+		}
+		r.against(ctx, t, req, done)
 	}
 	if ctx.Err() != nil {
 		failed = append(failed, context.Cause(ctx))

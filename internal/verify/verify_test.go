@@ -14,6 +14,9 @@ import (
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/seal/sealtest"
+	"github.com/drd-project/drd/internal/storage"
+	"github.com/drd-project/drd/internal/storage/storagetest"
 )
 
 // TestRun: the newest and an older one, target by target, and what came of it in each of them.
@@ -37,13 +40,13 @@ func TestRun(t *testing.T) {
 	if diff := cmp.Diff(want, h.taken()); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"t0 failed", "t1 failed"}, done); diff != "" {
+	if diff := cmp.Diff([]string{"t0 passed", "t0 failed", "t1 failed"}, done); diff != "" {
 		t.Error(diff)
 	}
-	if len(records) != 2 || records[0].Trigger != proof.TriggerCommand || records[0].Cluster != "prod" || records[0].Host != "verifier" {
+	if len(records) != 3 || records[0].Trigger != proof.TriggerCommand || records[0].Cluster != "prod" || records[0].Host != "verifier" {
 		t.Fatalf("records %+v", records)
 	}
-	if diff := cmp.Diff(&proof.Coverage{Period: "720h0m0s", Restorable: 2, Drilled: 1}, records[0].Coverage); diff != "" {
+	if diff := cmp.Diff(&proof.Coverage{Period: "720h0m0s", Restorable: 2, Drilled: 1}, records[1].Coverage); diff != "" {
 		t.Error(diff)
 	}
 	stands := h.history(0)
@@ -182,6 +185,35 @@ func TestNamed(t *testing.T) {
 	}
 }
 
+// TestOwnOnly: where nobody has said whom to trust, what another node has signed is not held against it.
+func TestOwnOnly(t *testing.T) {
+	h := newHost(t, 1)
+	own := h.put(3*time.Hour, 10, 0)
+	h.signer = sealtest.New(t).Signer
+	other := h.put(time.Hour, 20, 0)
+	if _, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerSchedule}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"t0 " + other + " drill", "t0 " + own + " drill"}, h.taken()); diff != "" {
+		t.Errorf("with allowed signers, somebody else's is tried: %s", diff)
+	}
+	h.cfg.OwnOnly = true
+	for _, trigger := range []string{proof.TriggerSchedule, proof.TriggerCommand} {
+		if _, err := h.runner().Run(t.Context(), Request{Trigger: trigger}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"t0 " + own + " drill"}, h.taken()); diff != "" {
+			t.Errorf("%s: %s", trigger, diff)
+		}
+	}
+	for _, id := range []string{other, other[:len(other)-1]} {
+		_, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerCommand, ID: id})
+		if !errors.Is(err, ErrNotOwn) || !strings.Contains(strings.Join(hint.Of(err), ""), "trust.file") || h.taken() != nil {
+			t.Errorf("by name: %v", err)
+		}
+	}
+}
+
 // TestUnsigned: without a key nothing is written anywhere.
 func TestUnsigned(t *testing.T) {
 	h := newHost(t, 1)
@@ -200,7 +232,7 @@ func TestUnsigned(t *testing.T) {
 	}
 }
 
-// TestInterrupted: what was found out before is kept, and reaches the target with the next run. What was given up is not told.
+// TestInterrupted: what was found out before is in the target already. What was given up is not told.
 func TestInterrupted(t *testing.T) {
 	h := newHost(t, 1)
 	h.put(3*time.Hour, 10, 0)
@@ -209,6 +241,9 @@ func TestInterrupted(t *testing.T) {
 	n := 0
 	h.during = func(context.Context) {
 		if n++; n == 2 {
+			if got := standing(h.history(0), newest); got != proof.StateProved {
+				t.Errorf("while the second is tried, the first stands as %s: a power cut loses it", got)
+			}
 			cancel()
 		}
 	}
@@ -216,8 +251,28 @@ func TestInterrupted(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || len(records) != 1 || len(records[0].Drills) != 1 {
 		t.Fatalf("records %+v, %v", records, err)
 	}
-	if left := h.history(0).Records(); len(left) > 0 {
-		t.Fatalf("the target has %d records already", len(left))
+	if left := h.history(0).Records(); len(left) != 1 {
+		t.Errorf("the target has %d records", len(left))
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if records, err := h.runner().Run(ctx, Request{Trigger: proof.TriggerSchedule}); len(records) > 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("records %v, %v", records, err)
+	}
+}
+
+// TestKept: what a target did not take reaches it with the next run.
+func TestKept(t *testing.T) {
+	h := newHost(t, 1)
+	newest := h.put(time.Hour, 20, 0)
+	h.during = func(context.Context) { h.faulty.FailCall(storagetest.OpCreate, 1, storage.ErrDenied) }
+	records, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerSchedule, Done: func(r Result) {
+		if r.Recorded || !errors.Is(r.Unrecorded, storage.ErrDenied) {
+			t.Errorf("recorded %t, %v", r.Recorded, r.Unrecorded)
+		}
+	}})
+	if err != nil || len(records) != 1 || len(h.history(0).Records()) > 0 {
+		t.Fatalf("records %+v, %v", records, err)
 	}
 	if _, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerFresh}); err != nil {
 		t.Fatal(err)
@@ -225,10 +280,49 @@ func TestInterrupted(t *testing.T) {
 	if got := standing(h.history(0), newest); got != proof.StateProved || !strings.Contains(h.log.String(), "drill records that waited are stored") {
 		t.Errorf("it stands as %s; the log:\n%s", got, &h.log)
 	}
-	ctx, cancel = context.WithCancel(t.Context())
-	cancel()
-	if records, err := h.runner().Run(ctx, Request{Trigger: proof.TriggerSchedule}); len(records) > 0 || !errors.Is(err, context.Canceled) {
-		t.Errorf("records %v, %v", records, err)
+}
+
+// TestUnreadableRecord: one object that the store does not hand out, be it planted, keeps nothing from being tried.
+func TestUnreadableRecord(t *testing.T) {
+	h := newHost(t, 1)
+	newest := h.put(time.Hour, 20, 0)
+	planted := "prod/drills/" + proof.NewID(time.Now(), "mallory") + ".json"
+	if _, err := h.faulty.Create(t.Context(), planted, strings.NewReader("{}")); err != nil {
+		t.Fatal(err)
+	}
+	h.faulty.CutReads(planted, 0, false)
+	for _, trigger := range []string{proof.TriggerFresh, proof.TriggerSchedule, proof.TriggerCommand} {
+		records, err := h.runner().Run(t.Context(), Request{Trigger: trigger})
+		if err != nil || len(records) != 1 || records[0].Drills[0].Snapshot != newest {
+			t.Fatalf("%s: records %+v, %v", trigger, records, err)
+		}
+		if records[0].Coverage != nil {
+			t.Errorf("%s: coverage is counted although not all records are known: %+v", trigger, records[0].Coverage)
+		}
+	}
+	if !strings.Contains(h.log.String(), "a drill record cannot be read") {
+		t.Errorf("nobody is told:\n%s", &h.log)
+	}
+}
+
+// TestClockSetBack: what was found during a run in which the clock went back is recorded all the same.
+func TestClockSetBack(t *testing.T) {
+	h := newHost(t, 1)
+	id := h.put(3*time.Hour, 20, 0)
+	h.outcome[id] = proof.Failed
+	var off time.Duration
+	h.cfg.Now = func() time.Time { return time.Now().Add(off) }
+	h.during = func(context.Context) { off = -time.Hour }
+	_, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerSchedule, Done: func(r Result) {
+		if !r.Recorded || r.Unrecorded != nil {
+			t.Errorf("recorded %t, %v", r.Recorded, r.Unrecorded)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := standing(h.history(0), id); got != proof.StateFailed {
+		t.Errorf("it stands as %s", got)
 	}
 }
 

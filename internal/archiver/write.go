@@ -1,0 +1,129 @@
+package archiver
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/drd-project/drd/internal/archive"
+	"github.com/drd-project/drd/internal/archive/follow"
+	"github.com/drd-project/drd/internal/etcd"
+	"github.com/drd-project/drd/internal/repo"
+)
+
+// write follows the member until it cannot, or need not, go on.
+func (a *Archiver) write(ctx context.Context, member *etcd.Client, from follow.Position, leads bool) (pause time.Duration, err error) {
+	a.cfg.Log.Info("the archive is written by this node", "timeline", from.Timeline, "after_revision", from.Revision)
+	at, err := a.follow(ctx, member, from)
+	if errors.Is(err, follow.ErrOtherHistory) {
+		return 0, a.other(ctx, from.Timeline, leads, err)
+	}
+	a.otherSince = time.Time{}
+	if errors.Is(err, follow.ErrBehind) || errors.Is(err, etcd.ErrGap) {
+		return a.cfg.pace.shortest, a.skip(at, err)
+	}
+	return 0, err
+}
+
+// follow runs the follower, and stops it when it need not go on.
+func (a *Archiver) follow(ctx context.Context, member *etcd.Client, from follow.Position) (follow.Position, error) {
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer stop()
+	a.fresh = from.Revision == 0
+	beside.Go(func() { a.beside(ctx, stop, from) })
+	return a.follower.Run(ctx, member, from)
+}
+
+// beside sees to it that a snapshot leads to what is written, and ends the writing when the snapshots lie on another timeline,
+// or when another node writes.
+func (a *Archiver) beside(ctx context.Context, stop context.CancelFunc, from follow.Position) {
+	if from.Revision == 0 { // what lies between the newest snapshot and now is in no segment: a new one reaches beyond it
+		sleep(ctx, a.cfg.pace.overlap)
+		a.ask()
+	}
+	look := time.NewTicker(a.cfg.pace.look)
+	defer look.Stop()
+	for ctx.Err() == nil {
+		a.close()
+		select {
+		case m := <-a.taken:
+			if m.Timeline != from.Timeline {
+				a.cfg.Log.Info("the newest snapshot lies on another timeline: the archive goes on there", "timeline", m.Timeline)
+				stop()
+			}
+		case <-look.C:
+			if a.replaced(ctx, from.Timeline) {
+				a.cfg.Log.Info("another node writes the archive: this one stops")
+				stop()
+			}
+		case <-ctx.Done():
+		}
+	}
+}
+
+// ready signs a segment, enqueues it, and remembers where the archive is now: in this order.
+func (a *Archiver) ready(ctx context.Context, s *archive.Sealed) (string, error) {
+	signed, err := repo.SignSegment(s.Segment, a.cfg.Signer)
+	if err != nil {
+		return "", err
+	}
+	if err := a.cfg.Queue.EnqueueSegment(ctx, s.Path, signed, s.Key); err != nil {
+		return "", err
+	}
+	position := follow.After(signed.Segment, signed.Digest())
+	err = a.change(func(st *state) {
+		if a.fresh {
+			st.Open, st.Since = signed.Segment.First-1, time.Time{}
+		}
+		st.Position = &position
+	})
+	if err != nil {
+		return "", err
+	}
+	if a.fresh {
+		a.fresh = false
+		a.close()
+	}
+	if a.failing {
+		a.failing = false
+		a.cfg.Log.Info("the archive is written again", "revision", position.Revision)
+	}
+	return signed.Digest(), s.Remove()
+}
+
+// skip leaves a hole, and goes on behind it. at is where the archive came.
+func (a *Archiver) skip(at follow.Position, cause error) error {
+	lost := errors.Is(cause, etcd.ErrCompacted)
+	err := a.change(func(s *state) {
+		switch {
+		case lost:
+			s.Gaps, s.Behind = s.Gaps+1, 0
+		case s.Behind == 0 && !a.fresh:
+			s.Behind = at.Revision
+		}
+		s.Open, s.Since = 0, time.Time{}
+		s.Position = &at
+		s.Position.Revision, s.Position.RevisionSHA256 = 0, ""
+	})
+	if !lost {
+		a.cfg.Log.Warn("the archive is too far behind to catch up by a watch; a snapshot brings what is missing", "error", cause)
+		return err
+	}
+	a.cfg.Log.Error("the archive has a gap; a snapshot closes it", "error", cause)
+	a.gap()
+	return err
+}
+
+func (a *Archiver) gap() {
+	if a.cfg.Gap != nil {
+		a.cfg.Gap()
+	}
+}
+
+func (a *Archiver) changed(what string) {
+	a.cfg.Log.Info("a snapshot is taken, for the archive does not hold what has changed", "changed", what)
+	a.ask()
+}

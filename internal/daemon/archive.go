@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/drd-project/drd/internal/backup"
+	"github.com/drd-project/drd/internal/metrics"
+	"github.com/drd-project/drd/internal/replicate"
+	"github.com/drd-project/drd/internal/repo"
+)
+
+// Archive is the continuous archive of this node. *archiver.Archiver is one.
+type Archive interface {
+	// Run writes it until ctx ends, and hands over the tail then.
+	Run(ctx context.Context)
+	// Snapshotted tells of a snapshot of this node.
+	Snapshotted(m *repo.Manifest)
+	// Whole reports whether what is written now can be restored, and from when on a target must have a snapshot for that.
+	Whole() (since time.Time, ok bool)
+}
+
+const (
+	// archiveExtra bounds the snapshots that the archive asks for: what closes a gap is wanted at once, and an archive that
+	// has one gap after the other must not keep the member busy with snapshots.
+	archiveExtra = time.Minute
+	// archiveTold is how often the metrics say how far the archive is behind.
+	archiveTold = 5 * time.Second
+)
+
+// archiving runs the archive, and takes the snapshots that it asks for.
+type archiving struct {
+	archive Archive
+	take    func(context.Context, *time.Time) (*backup.Result, error)
+	queue   *replicate.Queue
+	metrics *metrics.Metrics
+	log     *slog.Logger
+	now     func() time.Time
+	wanted  chan struct{} // holds a wish
+}
+
+// newArchiving makes the archive of cfg and has every snapshot told to it; nil where there is none.
+func newArchiving(ctx context.Context, cfg *Config) (*archiving, error) {
+	if cfg.Archive == nil {
+		return nil, nil
+	}
+	a := &archiving{queue: cfg.Queue, metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now, wanted: make(chan struct{}, 1)}
+	archive, err := cfg.Archive(ctx, a.want, cfg.Metrics.ArchiveGap)
+	if err != nil {
+		return nil, err
+	}
+	take := cfg.Backup
+	a.archive = archive
+	a.take = func(ctx context.Context, slot *time.Time) (*backup.Result, error) {
+		result, err := take(ctx, slot)
+		if taken(result) {
+			archive.Snapshotted(result.Manifest)
+		}
+		return result, err
+	}
+	cfg.Backup = a.take
+	return a, nil
+}
+
+func (a *archiving) want() {
+	select {
+	case a.wanted <- struct{}{}:
+	default: // it is asked for already
+	}
+}
+
+// snapshots takes one for each wish, until ctx ends.
+func (a *archiving) snapshots(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wanted:
+		}
+		result, err := a.take(ctx, nil)
+		if err != nil && ctx.Err() == nil {
+			a.metrics.Error(metrics.StageSnapshot)
+			a.log.Error("the snapshot that the archive asked for was not taken", problem(err)...)
+		}
+		if !taken(result) && !errors.Is(err, context.Canceled) {
+			a.want()
+		}
+		sleep(ctx, archiveExtra)
+	}
+}
+
+// tell keeps the metrics until ctx ends, and has a snapshot taken for a target that lost a part of the archive.
+func (a *archiving) tell(ctx context.Context) {
+	gaps := make(map[string]int) // by target: how many a snapshot was wanted for
+	for _, s := range a.queue.Status() {
+		gaps[s.Target] = s.Segments.Gaps
+	}
+	for ; ctx.Err() == nil; sleep(ctx, archiveTold) {
+		since, whole := a.archive.Whole()
+		for _, s := range a.queue.Status() {
+			if acked := s.Segments.Acked; acked.Timeline != "" {
+				a.metrics.SetArchive(s.Target, acked.Revision, acked.At, a.now())
+				if whole {
+					a.metrics.SetArchivePoint(s.Target, acked.At, since)
+				}
+			}
+			a.refill(s, gaps)
+		}
+	}
+}
+
+// refill wants a snapshot for a target that lost segments: they were dropped, or damaged there. While it is away it would not
+// get that either, and what waits for it may be dropped too.
+func (a *archiving) refill(s replicate.Status, gaps map[string]int) {
+	if s.Segments.Gaps <= gaps[s.Target] || s.Segments.Attempts > 0 {
+		return
+	}
+	for range s.Segments.Gaps - gaps[s.Target] {
+		a.metrics.ArchiveGap()
+	}
+	gaps[s.Target] = s.Segments.Gaps
+	a.log.Error("the archive of a target has a gap; a snapshot closes it", "target", s.Target)
+	a.want()
+}
