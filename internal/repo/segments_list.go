@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"time"
@@ -27,7 +28,10 @@ type SegmentQuery struct {
 	// snapshot is found with its revision less one, so that a silence right after it is found too.
 	After int64
 	// UpTo is a revision: segments that begin after it are listed nowhere. 0: none are passed over.
-	UpTo  int64
+	UpTo int64
+	// From is a revision, at most UpTo: segments that begin before it may be left out, and most of those before and after the
+	// two are not even asked for. That spares the listing of all that was ever archived. 0: none are left out.
+	From  int64
 	Limit int // how many records are read at most, those of the highest revisions; 0: 26,000
 }
 
@@ -84,7 +88,7 @@ func (s *Segments) add(o *segmentObjects) {
 // findSegments groups the keys by segment, in the order of the listing, which is that of the entries.
 func (r *Repository) findSegments(ctx context.Context, q SegmentQuery, all *Segments) ([]*segmentObjects, error) {
 	var found []*segmentObjects
-	for o, err := range r.bucket.List(ctx, r.SegmentsPrefix(q.Timeline)) {
+	for o, err := range r.listSegments(ctx, q) {
 		if err != nil {
 			return nil, err
 		}
@@ -108,6 +112,43 @@ func (r *Repository) findSegments(ctx context.Context, q SegmentQuery, all *Segm
 		of.Payload = of.payloads[0] // until a manifest names its own
 	}
 	return found, nil
+}
+
+// listSegments lists the objects of segments, in the order of their keys.
+func (r *Repository) listSegments(ctx context.Context, q SegmentQuery) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		for _, prefix := range r.segmentPrefixes(q) {
+			for o, err := range r.bucket.List(ctx, prefix) {
+				if !yield(o, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+const (
+	nameDigits = 19 // of a revision in a name
+	// mostPrefixes bounds how many listings take the place of one. Each costs a request at least.
+	mostPrefixes = 3
+)
+
+// segmentPrefixes are the beginnings of the keys that a query is about. Keys begin with the first revision, in decimal, so
+// a range of revisions has few common beginnings.
+func (r *Repository) segmentPrefixes(q SegmentQuery) []string {
+	all := r.SegmentsPrefix(q.Timeline)
+	if q.Timeline == "" || q.From <= 0 || q.UpTo < q.From {
+		return []string{all}
+	}
+	from, to, digits := q.From, q.UpTo, nameDigits
+	for to-from >= mostPrefixes {
+		from, to, digits = from/10, to/10, digits-1
+	}
+	var prefixes []string
+	for n := from; n <= to; n++ {
+		prefixes = append(prefixes, fmt.Sprintf("%s%0*d", all, digits, n))
+	}
+	return prefixes
 }
 
 func (s *Segments) addForeign(key string) {

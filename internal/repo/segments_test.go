@@ -355,6 +355,11 @@ func TestListSegmentsQueries(t *testing.T) {
 		{SegmentQuery{UpTo: 100}, 10, 10},
 		{SegmentQuery{After: 50, UpTo: 101}, 6, 6},
 		{SegmentQuery{Limit: 3}, 20, 3},
+		{SegmentQuery{Timeline: "00000000000000a1", From: 111, UpTo: 115}, 1, 1},
+		{SegmentQuery{Timeline: "00000000000000a1", From: 105, UpTo: 150}, 2, 2}, // 111 and 131, but not 151
+		{SegmentQuery{Timeline: "00000000000000a1", From: 90, UpTo: 5_000_000_000_000_000_000}, 10, 10},
+		{SegmentQuery{Timeline: "00000000000000a1", From: 190, UpTo: 1 << 40, After: 199}, 1, 1},
+		{SegmentQuery{Timeline: "00000000000000a1", From: 201, UpTo: 210}, 0, 0},
 	} {
 		list, err := r.ListSegments(t.Context(), tc.q, trust)
 		if err != nil {

@@ -39,13 +39,23 @@ type Position struct {
 // (see Behind) is never the newest: what a member wrote that was cut off must not draw the healthy ones away from
 // their timeline.
 func (c *Catalogue) NextTimeline(cluster string, live Position) (timeline, parent string) {
+	return c.nextTimeline(cluster, live, false)
+}
+
+// ForkTimeline is NextTimeline for a live store that was found not to hold what is archived: a new one begins, whatever
+// its position says.
+func (c *Catalogue) ForkTimeline(cluster string, live Position) (timeline, parent string) {
+	return c.nextTimeline(cluster, live, true)
+}
+
+func (c *Catalogue) nextTimeline(cluster string, live Position, forked bool) (timeline, parent string) {
 	witnesses := c.witnesses()
 	newest, _ := newestOf(witnesses)
 	if newest == nil {
 		return timelineID(cluster, live.EtcdClusterID, "", ""), ""
 	}
 	p := newest.place()
-	if p.EtcdClusterID == live.EtcdClusterID && !highWater(witnesses, p.Timeline).ahead(live) {
+	if !forked && p.EtcdClusterID == live.EtcdClusterID && !highWater(witnesses, p.Timeline).ahead(live) {
 		return p.Timeline, p.TimelineParent
 	}
 	return timelineID(cluster, live.EtcdClusterID, p.Timeline, newest.ID.String()), p.Timeline

@@ -25,10 +25,14 @@ func describe(f *finding, req Request, dest destination, now time.Time) *Plan {
 		Warnings:   append([]string{}, f.warnings...),
 		request:    req,
 		candidates: f.candidates,
+		aim:        f.aim,
+		looks:      f.looks,
+		known:      knownHashes(f.all, m.Timeline),
 	}
 	for _, c := range f.candidates[1:] {
 		p.Fallbacks = append(p.Fallbacks, c.origin())
 	}
+	p.Wanted, p.Archive = describeWanted(f.aim, req), describeArchive(f.chain)
 	p.Destination = Destination{Output: req.Output, DataDir: req.DataDir, WALDir: req.WALDir}
 	if req.DataDir != "" {
 		p.Destination.Name = req.Name

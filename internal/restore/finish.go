@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,7 +24,7 @@ func (r *run) confirm(ctx context.Context, path string, meanwhile func(ctx conte
 		var past snapshot.Hash
 		if r.edits.bump > 0 {
 			g.Go(func() (err error) {
-				past, err = r.hashPast(ctx, path)
+				past, err = r.hash(ctx, path, r.facts.Revision, r.facts.CompactRevision) // as it was before the bump
 				return err
 			})
 		}
@@ -34,20 +33,6 @@ func (r *run) confirm(ctx context.Context, path string, meanwhile func(ctx conte
 		}
 		return compareEdited(r.facts, r.result.Facts, past, r.edits)
 	})
-}
-
-// hashPast hashes the finished store as it was before the revision was bumped.
-func (r *run) hashPast(ctx context.Context, path string) (snapshot.Hash, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return snapshot.Hash{}, fmt.Errorf("hash the finished store: %w", err)
-	}
-	defer f.Close()
-	past, err := r.insp.HashFile(ctx, f, r.facts.Revision, r.facts.CompactRevision)
-	if err != nil {
-		return snapshot.Hash{}, fmt.Errorf("hash the finished store: %w", err)
-	}
-	return past, nil
 }
 
 // finish makes what was asked for.
@@ -63,7 +48,7 @@ func (r *run) finish(ctx context.Context) error {
 func (r *run) finishFile(ctx context.Context) error {
 	path := r.ws.path(scratchDB)
 	trailer := bytes.Clone(r.trailer)
-	if !r.edits.none() {
+	if r.changed {
 		err := r.confirm(ctx, path, func(ctx context.Context) (err error) {
 			trailer, err = hashFile(ctx, path)
 			return err

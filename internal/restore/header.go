@@ -40,7 +40,7 @@ func (c candidate) header(ctx context.Context) ([]byte, error) {
 	return header, errors.Join(err, r.Close())
 }
 
-// CanOpen reports whether ids open the object that a plan chose, by its header alone, so that a wrong identity is found before
+// CanOpen reports whether ids open the objects that a plan chose, by their headers alone, so that a wrong identity is found before
 // anybody confirms anything. It wraps seal.ErrNoIdentity when none does. Plugins may ask for a touch.
 func CanOpen(ctx context.Context, plan *Plan, ids []age.Identity) error {
 	header, err := Header(ctx, plan)
@@ -49,6 +49,15 @@ func CanOpen(ctx context.Context, plan *Plan, ids []age.Identity) error {
 	}
 	if _, err := seal.Unlock(header, ids); err != nil {
 		return fmt.Errorf("snapshot %s: %w", plan.Snapshot.ID, err)
+	}
+	for _, e := range sealedFor(plan.chain) {
+		header, err := plan.found.header(ctx, e, plan.request.InsecureSkipSignature)
+		if err != nil {
+			continue // Run looks for another way; that nobody can read it now says nothing about the keys
+		}
+		if _, err := seal.Unlock(header, ids); err != nil {
+			return fmt.Errorf("segment %s: %w", e.Name, err)
+		}
 	}
 	return nil
 }

@@ -28,13 +28,13 @@ func TestKilled(t *testing.T) {
 		{Output: filepath.Join(home, "snapshot.db"), ForEtcd: "3.5"},
 		{DataDir: filepath.Join(home, "etcd")},
 	}
-	var whole time.Duration
+	whole := time.Hour
 	for i := range reqs {
 		begin := time.Now()
 		if said := runChild(t, k, target, reqs[i], nil); !strings.Contains(said, "done") {
 			t.Fatalf("the control run did not end well: %s", said)
 		}
-		whole = max(whole, time.Since(begin))
+		whole = min(whole, time.Since(begin)) // the moments must lie within a run
 		remove(t, finalName(reqs[i]))
 	}
 	killed, leftovers := 0, 0

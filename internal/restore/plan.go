@@ -27,7 +27,11 @@ type Plan struct {
 	Source    Origin   `json:"source"`
 	Fallbacks []Origin `json:"fallbacks"`
 
-	Snapshot    Point       `json:"snapshot"`
+	Snapshot Point `json:"snapshot"`
+	// Wanted is the point that will be restored, null for a snapshot as it is.
+	Wanted *Wanted `json:"wanted"`
+	// Archive is what leads on from the snapshot to the point, null when nothing does.
+	Archive     *Archive    `json:"archive"`
 	Signature   Signature   `json:"signature"`
 	Destination Destination `json:"destination"`
 	Changes     Changes     `json:"changes"`
@@ -45,6 +49,9 @@ type Plan struct {
 
 	request    Request
 	candidates []candidate
+	aim
+	looks []look
+	known []Comparison // hashes that live members gave on this timeline
 }
 
 // Origin is one target.
@@ -128,11 +135,15 @@ type NewerPoint struct {
 // The destination is judged before any source is asked. trust names whose signatures count; without it
 // the request must skip them. now is the time that ages are counted from.
 //
-// A request that contradicts itself is a *RequestError. An error wraps repo.ErrNothing when every source answered and none has what was asked for.
+// A request that contradicts itself is a *RequestError. An error wraps repo.ErrNothing when every source answered and none has
+// what was asked for; for a revision that nothing holds it wraps *archive.Unreachable too.
 func MakePlan(ctx context.Context, sources []Source, trust *seal.Trust, req Request, now time.Time) (*Plan, error) {
 	req, err := req.normalize()
 	if err != nil {
 		return nil, &RequestError{err}
+	}
+	if req.At.After(now) {
+		return nil, &RequestError{hint.New(fmt.Errorf("%s lies in the future", req.At.Format(time.RFC3339)), "without a time the newest is restored")}
 	}
 	if trust == nil && !req.InsecureSkipSignature {
 		return nil, hint.New(errors.New("nobody is trusted to sign snapshots"),
@@ -150,9 +161,9 @@ func MakePlan(ctx context.Context, sources []Source, trust *seal.Trust, req Requ
 }
 
 // PlanEntry is MakePlan for a snapshot that was looked at already, with trust, in one source; nothing else is read.
-// It must be restorable. ID and InsecureSkipSignature of the request do not count.
+// It must be restorable, and hold the revision that is asked for, if one is. ID, At and InsecureSkipSignature of the request do not count.
 func PlanEntry(source Source, e *repo.Entry, req Request, now time.Time) (*Plan, error) {
-	req.ID, req.InsecureSkipSignature = e.ID.String(), false
+	req.ID, req.At, req.InsecureSkipSignature = e.ID.String(), time.Time{}, false
 	req, err := req.normalize()
 	if err != nil {
 		return nil, &RequestError{err}
@@ -165,6 +176,9 @@ func PlanEntry(source Source, e *repo.Entry, req Request, now time.Time) (*Plan,
 		return nil, err
 	}
 	found := &finding{candidates: []candidate{{source, e}}, all: &repo.Catalogue{Cluster: source.Repo.Cluster(), Entries: []repo.Entry{*e}}}
+	if found.aim, err = aimWithin(e, req); err != nil {
+		return nil, err
+	}
 	return makePlan(found, req, dest, now)
 }
 
@@ -189,7 +203,7 @@ const (
 
 // findRoom fills in p.Space and refuses to start what cannot end.
 func (p *Plan) findRoom(d destination) error {
-	need := p.Snapshot.DBSize + sha256.Size + storeSlack
+	need := p.Snapshot.DBSize + sha256.Size + storeSlack + growth(p.chain)
 	apart, err := d.walApart()
 	if err != nil {
 		return err

@@ -40,11 +40,16 @@ func fakeFacts(revision int64) snapshot.Facts {
 // announce publishes a snapshot of which only the sizes matter.
 func announce(tb testing.TB, k *keys, revision int64, at time.Time, change func(*repo.Manifest), targets ...*target) *repo.Manifest {
 	tb.Helper()
+	return announceFacts(tb, k, fakeFacts(revision), at, change, targets...)
+}
+
+func announceFacts(tb testing.TB, k *keys, f snapshot.Facts, at time.Time, change func(*repo.Manifest), targets ...*target) *repo.Manifest {
+	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "paper.db")
 	if err := os.WriteFile(file, bytes.Repeat([]byte("paper..."), 1<<17+4), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	return publish(tb, k, file, fakeFacts(revision), at, change, targets...)
+	return publish(tb, k, file, f, at, change, targets...)
 }
 
 func sources(targets ...*target) []restore.Source {
@@ -91,30 +96,36 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var text bytes.Buffer
-			if err := plan.WriteText(&text); err != nil {
-				t.Fatal(err)
-			}
-			document, err := json.MarshalIndent(plan, "", "  ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			mask := masked(home, primary.path, nas.path, k.signer.Fingerprint())
-			golden(t, name+".txt", mask(text.String()))
-			golden(t, name+".json", mask(string(document)+"\n"))
+			goldenPlan(t, name, plan, masked(home, primary.path, nas.path, k.signer.Fingerprint()))
 		})
 	}
+}
+
+func goldenPlan(t *testing.T, name string, plan *restore.Plan, mask func(string) string) {
+	t.Helper()
+	var text bytes.Buffer
+	if err := plan.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	document, err := json.MarshalIndent(plan, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, name+".txt", mask(text.String()))
+	golden(t, name+".json", mask(string(document)+"\n"))
 }
 
 // masked replaces what differs from run to run.
 func masked(home, primary, nas, fingerprint string) func(string) string {
 	names := strings.NewReplacer(home, "/HOME", primary, "/PRIMARY", nas, "/NAS", fingerprint, "SHA256:SIGNER")
 	free := regexp.MustCompile(`[0-9.]+ [KMGT]iB free|"free": [0-9]+`)
+	needed := regexp.MustCompile(`"needed": [0-9]+`) // with segments it depends on that, too
 	digest := regexp.MustCompile(`"manifest_sha256": "[0-9a-f]{64}"`)
-	object := regexp.MustCompile(`"object_size": [0-9]+|to download [0-9.]+ [KMG]?i?B`) // compressed by the library of the day
+	object := regexp.MustCompile(`"(object_)?size": [0-9]+|to download [0-9.]+ [KMG]?i?B`) // compressed by the library of the day
 	return func(s string) string {
 		s = free.ReplaceAllString(names.Replace(s), "FREE")
 		s = object.ReplaceAllString(s, "OBJECT SIZE")
+		s = needed.ReplaceAllString(s, `"needed": ROOM`)
 		return digest.ReplaceAllString(s, `"manifest_sha256": "DIGEST"`)
 	}
 }

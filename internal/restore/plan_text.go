@@ -50,6 +50,7 @@ func (p *Plan) writeSnapshot(line writeLine) {
 	} else {
 		line("revision", "%d, compacted up to %d", s.Revision, s.CompactRevision)
 	}
+	p.writeWanted(line)
 	line("keys", "%d", s.Keys)
 	line("size", "%s, to download %s", disk.Size(s.DBSize), disk.Size(s.ObjectSize))
 	if p.Signature.State == SignatureVerified {
@@ -119,11 +120,18 @@ func (p *Plan) writeChanges(line writeLine) {
 const maxNewer = 20
 
 func (p *Plan) writeLoss(line writeLine) {
+	beyond := ""
+	if w := p.Wanted; w != nil && w.Newest > w.Highest {
+		beyond = fmt.Sprintf("; this history can be restored up to revision %d", w.Newest)
+	}
 	if len(p.Newer) == 0 {
-		line("lost", "what was written after revision %d; there is no newer restore point", p.Snapshot.Revision)
+		if beyond == "" {
+			beyond = "; there is no newer restore point"
+		}
+		line("lost", "what was written after %s%s", p.point(), beyond)
 		return
 	}
-	line("lost", "what was written after revision %d; newer restore points are:", p.Snapshot.Revision)
+	line("lost", "what was written after %s%s; newer restore points are:", p.point(), beyond)
 	older := max(0, len(p.Newer)-maxNewer)
 	if older > 0 {
 		line("", "%d more, and", older)

@@ -19,10 +19,15 @@ func (silent) Notice(string)      {}
 
 // Names of the steps, in order. A run skips those that it has no use for.
 const (
-	StepFetch   = "fetch"   // download, decrypt, hash, write
-	StepCheck   = "check"   // inspect and compare with the manifest
-	StepEdit    = "edit"    // alarms, leases, versions, revision
-	StepMember  = "member"  // wal, raft snapshot, membership
-	StepConfirm = "confirm" // inspect what the edits made; hash or sync it meanwhile
-	StepInstall = "install" // sync and give the final name
+	StepSegments = "segments" // download those that lead to the point
+	StepTell     = "tell"     // read which revision was there at a time
+	StepFetch    = "fetch"    // download, decrypt, hash, write
+	StepCheck    = "check"    // inspect and compare with the manifest
+	StepReplay   = "replay"   // add the changes of the segments
+	StepCut      = "cut"      // take away what came after the revision that was asked for
+	StepCompare  = "compare"  // with what live members said
+	StepEdit     = "edit"     // alarms, leases, versions, revision
+	StepMember   = "member"   // wal, raft snapshot, membership
+	StepConfirm  = "confirm"  // inspect what the edits made; hash or sync it meanwhile
+	StepInstall  = "install"  // sync and give the final name
 )

@@ -15,6 +15,7 @@ import (
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/restore"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/snapshot"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
@@ -29,38 +30,16 @@ type keys struct {
 	recipients *seal.Recipients
 	identities []age.Identity
 
-	allowedSigners string // file
-	identity       string // the one of identities, as text
+	allowedSigners, identityFile string // what trust and identities were read from
 }
 
 func newKeys(tb testing.TB) *keys {
 	tb.Helper()
-	private, public, err := seal.GenerateSigningKey("node-1")
-	if err != nil {
-		tb.Fatal(err)
+	k := sealtest.New(tb)
+	return &keys{
+		signer: k.Signer, trust: k.Trust, recipients: k.Recipients, identities: k.Identities,
+		allowedSigners: k.TrustFile, identityFile: k.IdentityFile,
 	}
-	path := filepath.Join(tb.TempDir(), "signing.key")
-	k := &keys{allowedSigners: filepath.Join(tb.TempDir(), "allowed_signers")}
-	for file, content := range map[string][]byte{path: private, k.allowedSigners: append([]byte("node-1 "), public...)} {
-		if err := os.WriteFile(file, content, 0o600); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	if k.signer, err = seal.LoadSigner(path); err != nil {
-		tb.Fatal(err)
-	}
-	if k.trust, err = seal.LoadTrust(k.allowedSigners); err != nil {
-		tb.Fatal(err)
-	}
-	identity, err := age.GenerateX25519Identity()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	k.identities, k.identity = []age.Identity{identity}, identity.String()
-	if k.recipients, err = seal.ParseRecipients([]string{identity.Recipient().String()}, ""); err != nil {
-		tb.Fatal(err)
-	}
-	return k
 }
 
 // target is a directory target.

@@ -23,6 +23,12 @@ type Request struct {
 	// ID names the snapshot, or is a unique prefix of its name; "" is the newest one (repo.Catalogue.Latest). With the
 	// whole ID a repository is searched for that snapshot alone, whatever else lies in it.
 	ID string
+	// Revision is the revision to restore, exactly as it was; 0 is that of the snapshot. A snapshot holds every revision from its
+	// compact revision to its own; segments of the archive lead on from it.
+	Revision int64
+	// At is the instant to restore, to the second; zero: none. Not together with Revision. Without ID, Revision and At the newest
+	// archived revision is restored, or the newest snapshot where that is newer.
+	At time.Time
 
 	// Output is the file to write: a standard etcd snapshot with its SHA-256 trailer.
 	Output string
@@ -66,6 +72,9 @@ func (r Request) normalize() (Request, error) {
 	if err := r.checkModes(); err != nil {
 		return r, err
 	}
+	if !r.At.IsZero() {
+		r.At = r.At.UTC().Truncate(time.Second)
+	}
 	for _, path := range []*string{&r.Output, &r.DataDir, &r.WALDir, &r.Scratch} {
 		if *path == "" {
 			continue
@@ -97,6 +106,10 @@ func (r Request) checkModes() error {
 		return errors.New("an output file and a data directory exclude each other")
 	case r.Output != "" && r.WALDir != "":
 		return errors.New("a wal directory needs a data directory")
+	case r.Revision < 0:
+		return fmt.Errorf("revision %d is below 1", r.Revision)
+	case r.Revision != 0 && !r.At.IsZero():
+		return errors.New("a revision and a time exclude each other")
 	case r.LeaseTTL < 0 || r.LeaseTTL%time.Second != 0:
 		return fmt.Errorf("lease ttl %s is not a whole, positive number of seconds", r.LeaseTTL)
 	case r.ForEtcd != "" && !slices.Contains(serverVersions, r.ForEtcd):

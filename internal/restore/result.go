@@ -1,6 +1,11 @@
 package restore
 
-import "github.com/drd-project/drd/internal/snapshot"
+import (
+	"time"
+
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/snapshot"
+)
 
 // Result is what a run made. Its JSON form is a contract, as that of Plan.
 type Result struct {
@@ -10,9 +15,21 @@ type Result struct {
 	Path   string `json:"path"`
 	WALDir string `json:"wal_dir,omitempty"`
 
-	// SnapshotRevision is the revision that was captured, Bumped how far it was moved forward.
+	// SnapshotRevision is the revision that was captured, Revision the one that was restored, and Bumped how far that was
+	// moved forward.
 	SnapshotRevision int64 `json:"snapshot_revision"`
+	Revision         int64 `json:"revision"`
 	Bumped           int64 `json:"bumped"`
+	// At is the time that was asked for, absent when none was; the result is up to EarlierSeconds older (see Wanted). Segments are how many led to the point, and Replayed how many changes
+	// they added.
+	At             *time.Time `json:"at,omitempty"`
+	EarlierSeconds int64      `json:"earlier_seconds"`
+	Segments       int        `json:"segments"`
+	Replayed       int64      `json:"replayed"`
+	// HashKV is what a live member would have answered for Revision, before it was moved forward.
+	HashKV repo.HashKV `json:"hashkv"`
+	// Compared are hashes that live members gave at or before Revision, for a revision that was asked for.
+	Compared []Comparison `json:"compared"`
 	// Facts were read from the finished store: the revision, hash and keys that etcd will have.
 	Facts         snapshot.Facts `json:"facts"`
 	LeasesAdded   int            `json:"leases_added"`

@@ -35,7 +35,7 @@ type Options struct {
 	// (repo.ErrDamaged) from an envelope that was broken before it was stored (seal.ErrDamaged), or a plaintext
 	// that was (ErrPlaintext).
 	Thorough bool
-	// Store, if not nil, is called with the path of the store as it was fetched and with what was read out of it, before
+	// Store, if not nil, is called with the path of the snapshot's store as it was fetched, before it is brought to another point, and with what was read out of it, before
 	// that is compared with the manifest. It must not change the file. Its error ends the run.
 	Store func(ctx context.Context, path string, facts snapshot.Facts) error
 	// CheckOnly ends the run when the store was compared with the manifest: nothing is made at the destination.
@@ -47,7 +47,7 @@ func RunWith(ctx context.Context, plan *Plan, ids []age.Identity, insp snapshot.
 	if progress == nil {
 		progress = silent{}
 	}
-	if len(plan.candidates) == 0 {
+	if len(plan.candidates) == 0 || plan.chain == nil {
 		return nil, errors.New("the plan names no source: MakePlan did not make it")
 	}
 	dest, err := checkDestination(plan.request)
@@ -82,25 +82,31 @@ type run struct {
 	progress Progress
 	options  Options
 
+	aim      // as in the plan, until an object of it cannot be used
 	manifest *repo.Manifest
 	trailer  []byte         // SHA-256 of the store as it was fetched
-	facts    snapshot.Facts // of the store as it was fetched
+	facts    snapshot.Facts // of the store before it is edited
+	changed  bool           // it is not the store that was fetched any more
+	revision int64          // the point, when told
+	told     bool           // it is known
+	replayed int64          // changes that segments added
+	staging  *staging       // nil without segments
+	unusable []string       // objects that were gone around
+	readAll  bool           // the whole archive was listed
 	edits    edits
 	result   Result
 }
 
 func (r *run) all(ctx context.Context, ids []age.Identity) error {
-	r.manifest = r.plan.candidates[0].entry.Manifest
-	r.result = Result{
-		ID: r.manifest.ID, WALDir: r.dest.walDir, SnapshotRevision: r.manifest.Revision,
-		AlarmsCleared: []string{}, ObjectBytes: r.manifest.Object.Size, Notices: []string{},
-	}
-	steps := []func() error{
-		func() error { return r.fetch(ctx, ids) },
-		func() error { return r.check(ctx) },
-	}
+	r.aim = r.plan.aim
+	r.revision, r.told = r.chain.High, r.chain.Clock == nil
+	r.result = Result{WALDir: r.dest.walDir, AlarmsCleared: []string{}, Notices: []string{}, Compared: []Comparison{}}
+	steps := []func() error{func() error { return r.makeStore(ctx, ids) }}
 	if !r.options.CheckOnly {
-		steps = append(steps, func() error { return r.edit(ctx) }, func() error { return r.finish(ctx) })
+		steps = append(steps,
+			func() error { return r.compareLive(ctx) },
+			func() error { return r.edit(ctx) },
+			func() error { return r.finish(ctx) })
 	}
 	for _, step := range steps {
 		if ctx.Err() != nil {
@@ -134,7 +140,8 @@ func (r *run) notice(format string, args ...any) {
 // fetch tries one target after the other until one delivers.
 func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
 	var failed []error
-	for i, c := range r.plan.candidates {
+	candidates := r.candidates()
+	for i, c := range candidates {
 		err := r.step(StepFetch, r.manifest.Plain.Size, func() error {
 			var err error
 			r.trailer, err = fetch(ctx, c.source.Repo, r.manifest, ids, r.ws.path(scratchDB), r.mode(), r.progress.Add)
@@ -142,6 +149,7 @@ func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
 		})
 		if err == nil {
 			r.result.Source = c.origin()
+			r.result.ObjectBytes += r.manifest.Object.Size
 			return nil
 		}
 		failed = append(failed, fmt.Errorf("fetch from %s: %w", c.source.Name, err))
@@ -151,8 +159,8 @@ func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
 		if !curable(err) {
 			break
 		}
-		if i+1 < len(r.plan.candidates) {
-			r.notice("%v; going on with %s", failed[i], r.plan.candidates[i+1].source.Name)
+		if i+1 < len(candidates) {
+			r.notice("%v; going on with %s", failed[i], candidates[i+1].source.Name)
 			if err := os.Remove(r.ws.path(scratchDB)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("remove the incomplete store: %w", err)
 			}
@@ -162,7 +170,7 @@ func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
 	if errors.Is(err, seal.ErrDamaged) || errors.Is(err, storage.ErrNotExist) {
 		err = hint.New(err, "run `drd list` and choose another target or another snapshot")
 	}
-	return err
+	return &fetchError{err}
 }
 
 // mode is how closely a fetch looks.
@@ -201,11 +209,20 @@ func (r *run) edit(ctx context.Context) error {
 		return &StepError{Step: StepEdit, Err: err}
 	}
 	r.result.Bumped = r.edits.bump
+	r.result.Revision = r.facts.Revision
+	if r.replayed > 0 {
+		r.result.Segments, r.result.Replayed = len(r.chain.Segments), r.replayed
+	}
+	if !r.request.At.IsZero() {
+		r.result.At, r.result.EarlierSeconds = &r.request.At, r.plan.Wanted.EarlierSeconds
+	}
+	r.result.HashKV = repo.HashKV{Hash: r.facts.HashKV, Revision: r.facts.Revision, CompactRevision: r.facts.CompactRevision}
 	r.result.LeasesAdded = len(r.edits.leases)
 	r.result.AlarmsCleared = append(r.result.AlarmsCleared, r.facts.Alarms...)
 	if r.edits.none() {
 		return nil
 	}
+	r.changed = true
 	return r.step(StepEdit, 0, func() error { return applyEdits(r.ws.path(scratchDB), r.edits) })
 }
 

@@ -17,10 +17,11 @@ const scratchPrefix = ".drd-restore-"
 
 // Names inside a working directory.
 const (
-	scratchDB   = "db"   // the store, fetched and edited
-	scratchStub = "stub" // the store without its keys
-	scratchData = "data" // the data directory in the making
-	scratchWAL  = "wal"  // the separate WAL directory in the making
+	scratchDB       = "db"       // the store, fetched and edited
+	scratchStub     = "stub"     // the store without its keys
+	scratchData     = "data"     // the data directory in the making
+	scratchSegments = "segments" // sealed, as in a target
+	scratchWAL      = "wal"      // the separate WAL directory in the making
 )
 
 // workspace is the working directories of one run. A second one exists only when the WAL goes to a directory of its

@@ -26,8 +26,10 @@ func (c candidate) origin() Origin {
 // finding is the snapshot, everywhere it was found, and everything else that was seen on the way.
 type finding struct {
 	candidates []candidate // in order of the sources, at least one, all with the same manifest
-	all        *repo.Catalogue
-	warnings   []string
+	aim
+	looks    []look
+	all      *repo.Catalogue
+	warnings []string
 }
 
 // search looks into every source at the same time and chooses over all of them: the newest snapshot may be in the
@@ -38,7 +40,7 @@ func search(ctx context.Context, sources []Source, trust *seal.Trust, req Reques
 		return nil, context.Cause(ctx)
 	}
 	var failed []error
-	f := &finding{}
+	f := &finding{looks: looks}
 	for _, l := range looks {
 		if l.err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", l.source.Name, l.err))
@@ -49,16 +51,21 @@ func search(ctx context.Context, sources []Source, trust *seal.Trust, req Reques
 		return nil, errors.Join(append(failed, errNoSource(looks))...)
 	}
 	f.all = merge(looks, req.InsecureSkipSignature)
-	chosen, err := choose(f.all, req, now)
+	err := f.choose(ctx, looks, trust, req, now)
+	if f.found != nil {
+		failed = append(failed, f.found.failed...)
+	}
 	if err != nil {
 		return nil, explain(ctx, err, looks, failed)
 	}
+	chosen := f.chain.Base
 	f.locate(looks, chosen, req)
 	if req.InsecureSkipSignature && trust != nil {
 		f.vouch(ctx, trust)
 	}
 	f.warnAboutPlace(chosen, req, now)
 	f.warnAboutOthers(chosen, now)
+	f.warnAboutSegments()
 	return f, nil
 }
 
@@ -99,24 +106,6 @@ func merge(looks []look, insecure bool) *repo.Catalogue {
 	all.Location = strings.Join(locations, " and ")
 	slices.SortFunc(all.Entries, func(a, b repo.Entry) int { return a.ID.Compare(b.ID) })
 	return all
-}
-
-func choose(all *repo.Catalogue, req Request, now time.Time) (*repo.Entry, error) {
-	if req.ID == "" {
-		return all.Latest(now, req.InsecureSkipSignature)
-	}
-	e, err := all.Find(req.ID)
-	if err != nil {
-		return nil, err
-	}
-	if !e.Restorable(req.InsecureSkipSignature) {
-		err := fmt.Errorf("snapshot %s cannot be restored: it is %s", e.ID, e.State)
-		if e.Problem != nil {
-			err = fmt.Errorf("%w: %w", err, e.Problem)
-		}
-		return nil, hint.New(err, "run `drd list` to see which can")
-	}
-	return e, nil
 }
 
 // explain adds to "nothing found" what the reader would ask next: which target was not asked, or
@@ -229,5 +218,27 @@ func (f *finding) warnAboutOthers(chosen *repo.Entry, now time.Time) {
 	}
 	if more > 0 {
 		f.warn("%d more snapshots have problems: run `drd list`", more)
+	}
+}
+
+// warnAboutSegments says what of the archive was not looked at or cannot be used.
+func (f *finding) warnAboutSegments() {
+	if f.found == nil {
+		return
+	}
+	for _, err := range f.found.failed {
+		f.warn("the archive could not be read, what it holds is not known: %v", err)
+	}
+	bad := 0
+	first := ""
+	for i := range f.found.merged {
+		if e := &f.found.merged[i]; e.Problem != nil && e.State != repo.StateIncomplete {
+			if bad++; bad == 1 {
+				first = fmt.Sprintf("%s is %s: %v", e.Name, e.State, e.Problem)
+			}
+		}
+	}
+	if bad > 0 {
+		f.warn("segments that cannot be used: %d; the first, %s", bad, first)
 	}
 }

@@ -24,6 +24,20 @@ func compareFacts(m *repo.Manifest, f snapshot.Facts) error {
 	return nil
 }
 
+// compareMade checks that a store which was brought to another revision holds what it should, and nothing else.
+func compareMade(want snapshot.Hash, f snapshot.Facts) error {
+	var d differences
+	d.number("revision", want.Revision, f.Revision)
+	d.number("compact revision", want.CompactRevision, f.CompactRevision)
+	d.number("keys", want.Keys, f.Keys)
+	d.number("revisions stored", want.Entries, f.Revisions)
+	d.number("hashkv", int64(want.Value), int64(f.HashKV))
+	if err := errors.Join(d...); err != nil {
+		return fmt.Errorf("the store made at revision %d is not what it should be: %w", want.Revision, err)
+	}
+	return nil
+}
+
 // compareEdited checks that the edits did what they should and nothing else. After a bump the hash of the store is
 // another one by design; what was there before must then hash as before. past is that hash, of the edited store at the
 // revisions of the store before; without a bump it is not looked at.
