@@ -56,12 +56,14 @@ checked, and no etcd was started), FAILED, or unproven: nobody tried, or nobody 
 
 // listing is one target in the JSON document of drd list.
 type listing struct {
-	Target         string      `json:"target"`
-	Location       string      `json:"location"`
-	Cluster        string      `json:"cluster"`
-	Snapshots      []listEntry `json:"snapshots"` // by time, oldest first
-	ForeignObjects int         `json:"foreign_objects"`
-	Foreign        []string    `json:"foreign,omitempty"` // the first of them
+	Target    string      `json:"target"`
+	Location  string      `json:"location"`
+	Cluster   string      `json:"cluster"`
+	Snapshots []listEntry `json:"snapshots"` // by time, oldest first
+	// Window is what can be restored; absent where it is not known.
+	Window         *restore.Window `json:"window,omitempty"`
+	ForeignObjects int             `json:"foreign_objects"`
+	Foreign        []string        `json:"foreign,omitempty"` // the first of them
 	// IgnoredRecords are drill records that prove nothing here; ignored is the newest of them.
 	IgnoredRecords int `json:"ignored_records"`
 	ignored        *proof.SignedRecord
@@ -99,7 +101,11 @@ func (a *app) listAll(ctx context.Context, flags *repositoryFlags, sources []res
 		if err != nil {
 			fmt.Fprintf(a.err, "drd: note: PROOF of %s is not known: %v\n", s.Name, err)
 		}
-		listings = append(listings, newListing(s.Name, c, h))
+		l := newListing(s.Name, c, h)
+		if l.Window, err = restore.ReadWindow(ctx, s.Repo, c, trust, time.Now()); err != nil {
+			fmt.Fprintf(a.err, "drd: note: the restore window of %s is not known: %v\n", s.Name, err)
+		}
+		listings = append(listings, l)
 	}
 	return listings, errors.Join(failed...)
 }
@@ -210,6 +216,11 @@ func writeListing(w io.Writer, l listing, now time.Time) error {
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("write the list: %w", err)
+	}
+	if l.Window != nil && len(l.Window.Ranges) > 0 {
+		if err := l.Window.WriteText(w, ""); err != nil {
+			return fmt.Errorf("write the list: %w", err)
+		}
 	}
 	for _, e := range l.Snapshots {
 		if e.Problem != "" {

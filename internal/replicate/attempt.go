@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"log/slog"
 	"time"
 
 	"github.com/drd-project/drd/internal/hint"
@@ -15,105 +15,140 @@ import (
 // lock keeps two processes from working on one target at once. A command waits for what the daemon has under way, and
 // the other way round; what a stalled one holds ends with its stall timeout.
 func (w *worker) lock(ctx context.Context) (release func() error, err error) {
-	release, err = lock.File(ctx, filepath.Join(w.home, ".lock"), func() {})
+	release, err = lock.File(ctx, w.lockPath(), func() {})
 	if err != nil {
 		return nil, fmt.Errorf("wait for the turn at %s: %w", w.target.Name, err)
 	}
 	return release, nil
 }
 
+// attempt is one try to bring something to a target.
+type attempt struct {
+	began    time.Time // of the capture, if that was in this process
+	uploaded bool      // the payload is there: see early
+	outcome  Outcome
+}
+
 // attempt tries to bring one snapshot to the target.
 func (w *worker) attempt(ctx context.Context, id repo.ID) {
-	began := time.Now()
-	if d := w.offered(); d != nil && d.ID == id {
-		began = d.began
+	a := &attempt{began: time.Now(), uploaded: w.uploaded == id, outcome: w.outcome()}
+	d := w.offered()
+	if d != nil && d.ID == id {
+		a.began = d.began
 	}
-	o := w.outcome()
-	unlock, err := w.lock(ctx)
-	if err == nil {
-		w.enter(StateUploading)
-		err = errors.Join(w.deliver(ctx, id, began, &o), unlock())
-	}
+	err := w.try(ctx, snapshotRef(id), a)
 	vanished := errors.Is(err, errVanished)
 	if vanished {
-		err, o.Commit, o.Proved = nil, time.Since(began), time.Since(began)
+		err, a.outcome.Commit, a.outcome.Proved = nil, time.Since(a.began), time.Since(a.began)
 	}
-	o.Err = err
+	a.outcome.Err = err
 	if d := w.offered(); d != nil && d.ID == id {
-		d.report(w, o)
+		d.report(w, a.outcome)
 	}
 	switch {
 	case vanished: // which says nothing of the target now
 	case err == nil:
 		w.succeed()
 	case ctx.Err() == nil:
-		w.fail(id, err)
+		w.fail(snapshotRef(id), err)
 	}
 	if w.uploaded == id {
 		w.uploaded = repo.ID{} // committed, or to be looked at again
 	}
 }
 
-// deliver does what is left to do for a snapshot, from the spool to the mark. Each step may be repeated after any other.
+func (w *worker) try(ctx context.Context, r ref, a *attempt) error {
+	unlock, err := w.lock(ctx)
+	if err != nil {
+		return err
+	}
+	w.enter(StateUploading)
+	err = w.q.marks.sweep(w.target.Name, false)
+	if err == nil {
+		_, err = w.deliver(ctx, r, a)
+	}
+	return errors.Join(err, unlock())
+}
+
+// deliver does what is left to do for something, from the spool to the mark. Each step may be repeated after any other.
 //
 // What is found out about a target is written down even when ctx ends now: that takes no time, finding it out did.
-func (w *worker) deliver(ctx context.Context, id repo.ID, began time.Time, o *Outcome) error {
+func (l *lane) deliver(ctx context.Context, r ref, a *attempt) (*item, error) {
 	local := context.WithoutCancel(ctx)
-	if err := w.q.marks.sweep(w.target.Name); err != nil {
-		return err
-	}
-	signed, payload, err := w.q.spool.load(id)
+	it, err := l.q.spool.load(r)
 	if errors.Is(err, errGone) {
-		return w.gone(local, id)
+		return nil, l.gone(local, r)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if w.verdict(id, signed.Manifest) == done { // by another process, just now
-		o.Commit, o.Proved = time.Since(began), time.Since(began)
-		return w.q.settle(local, id)
+	if l.verdict(it) == done { // by another process, just now
+		a.outcome.Commit, a.outcome.Proved = time.Since(a.began), time.Since(a.began)
+		return it, l.q.settle(local, r)
 	}
-	proof, err := w.bring(ctx, signed, payload, began, o)
+	proof, err := l.bring(ctx, it, a)
 	if err != nil {
-		return w.judge(local, id, signed.Manifest, payload, err)
+		return nil, l.judge(local, it, err)
 	}
-	m := w.mark(signed.Manifest, done)
+	m := l.mark(it, done)
 	m.Proved = proof
-	if err := w.q.marks.put(local, w.target.Name, id, m); err != nil {
-		return err
+	if err := l.q.marks.put(local, l.target.Name, r, m); err != nil {
+		return nil, err
 	}
-	o.Proved = time.Since(began)
-	w.update(func(s *Status) { s.Proved++ })
-	w.q.cfg.Log.Info("snapshot replicated", "snapshot", id.String(), "target", w.target.Name, "proved", string(proof),
-		"duration", time.Since(began).Round(time.Millisecond).String())
-	return errors.Join(w.supersede(local, id), w.q.settle(local, id))
+	a.outcome.Proved = time.Since(a.began)
+	l.update(func(s *Standing) { s.Proved++ })
+	l.tellReplicated(ctx, it, proof, a.outcome.Proved)
+	return it, errors.Join(l.supersede(local, it), l.q.settle(local, r))
+}
+
+// tellReplicated logs a copy. Segments arrive every few seconds.
+func (l *lane) tellReplicated(ctx context.Context, it *item, proof Proof, took time.Duration) {
+	level := slog.LevelInfo
+	if it.isSegment() {
+		level = slog.LevelDebug
+	}
+	l.q.cfg.Log.Log(ctx, level, it.noun()+" replicated", it.noun(), it.String(), "target", l.target.Name, "proved", string(proof),
+		"duration", took.Round(time.Millisecond).String())
 }
 
 // bring uploads, commits and proves.
-func (w *worker) bring(ctx context.Context, signed *repo.Signed, p Payload, began time.Time, o *Outcome) (Proof, error) {
-	if w.uploaded != p.ID {
-		if err := w.target.Upload(ctx, p); err != nil {
-			return "", err
+func (l *lane) bring(ctx context.Context, it *item, a *attempt) (Proof, error) {
+	var err error
+	switch {
+	case it.isSegment():
+		err = l.target.Store(ctx, it.segment, it.Path)
+	case a.uploaded:
+		err = l.target.Commit(ctx, it.snapshot)
+	default:
+		if err = l.target.Upload(ctx, it.Payload); err == nil {
+			err = l.target.Commit(ctx, it.snapshot)
 		}
 	}
-	if err := w.target.Commit(ctx, signed); err != nil {
+	if err != nil {
 		return "", err
 	}
-	o.Commit = time.Since(began)
-	return w.prove(ctx, signed.Manifest, p)
+	a.outcome.Commit = time.Since(a.began)
+	return l.prove(ctx, it)
 }
 
 // prove looks twice at a copy that seems damaged: what was damaged on the way is not damaged there.
-func (w *worker) prove(ctx context.Context, m *repo.Manifest, p Payload) (Proof, error) {
-	key, _ := w.q.cfg.Keys.Get(w.q.spool.repo.PayloadKey(p.ID, p.Name))
-	proof, err := w.target.Prove(ctx, m, key)
+func (l *lane) prove(ctx context.Context, it *item) (Proof, error) {
+	proof, err := l.proveOnce(ctx, it)
 	if !errors.Is(err, repo.ErrDamaged) {
 		return proof, err
 	}
-	if proof, err = w.target.Prove(ctx, m, key); errors.Is(err, repo.ErrDamaged) {
+	if proof, err = l.proveOnce(ctx, it); errors.Is(err, repo.ErrDamaged) {
 		err = &finalError{damaged, err}
 	}
 	return proof, err
+}
+
+func (l *lane) proveOnce(ctx context.Context, it *item) (Proof, error) {
+	key, _ := l.q.cfg.Keys.Get(it.key)
+	if it.isSegment() {
+		return l.target.ProveSegment(ctx, it.segment.Segment, key)
+	}
+	return l.target.Prove(ctx, it.snapshot.Manifest, key)
 }
 
 // finalError is a failure that no further attempt can mend.
@@ -125,128 +160,87 @@ type finalError struct {
 func (e *finalError) Error() string { return e.err.Error() }
 func (e *finalError) Unwrap() error { return e.err }
 
-func (w *worker) mark(m *repo.Manifest, v verdict) mark {
-	return mark{Verdict: v, At: time.Now().UTC(), Location: w.target.Repo.Bucket().Location(), SHA256: m.Object.SHA256}
+func (l *lane) mark(it *item, v verdict) mark {
+	return mark{Verdict: v, At: time.Now().UTC(), Location: l.target.Repo.Bucket().Location(), SHA256: it.SHA256}
 }
 
 // judge finds out whether there can be another attempt, and remembers it if there cannot. It returns err.
-func (w *worker) judge(ctx context.Context, id repo.ID, m *repo.Manifest, p Payload, err error) error {
+func (l *lane) judge(ctx context.Context, it *item, err error) error {
 	final, ok := errors.AsType[*finalError](err)
 	switch {
 	case ok:
 	case errors.Is(err, repo.ErrConflict):
 		final = &finalError{conflict, hint.New(err, "find out who wrote the other object; this host keeps its own in the spool")}
-	case errors.Is(err, repo.ErrDamaged) && p.check() != nil:
-		w.update(func(s *Status) { s.Damaged++ })
-		return errors.Join(err, w.q.drop(ctx, id, "the spooled copy was damaged"))
+	case errors.Is(err, repo.ErrDamaged) && it.check() != nil:
+		l.update(func(s *Standing) { s.Damaged++ })
+		return errors.Join(err, l.q.drop(ctx, it.ref, "the spooled copy was damaged"))
 	default:
 		return err
 	}
-	if final.verdict == damaged {
-		w.update(func(s *Status) { s.Damaged++ })
+	if final.verdict == damaged || it.isSegment() { // a segment cannot be taken again: a snapshot has to close the gap
+		l.update(func(s *Standing) { s.Damaged++ })
 	}
-	record := w.mark(m, final.verdict)
+	record := l.mark(it, final.verdict)
 	record.Error = err.Error()
-	return errors.Join(final, w.q.lose(ctx, w.target.Name, id, string(final.verdict)+" in the target"),
-		w.q.marks.put(ctx, w.target.Name, id, record))
+	return errors.Join(final, l.q.lose(ctx, l.target.Name, it.ref, string(final.verdict)+" in the target"),
+		l.q.marks.put(ctx, l.target.Name, it.ref, record))
 }
 
-// errVanished is returned for a snapshot that another process has finished with: every target has it.
-var errVanished = errors.New("replicated by another process")
+// errVanished is returned for what somebody else has finished with: every target has it, or a gap is recorded.
+var errVanished = errors.New("not in the spool any more")
 
 // gone deals with an entry that is not whole: one that another process removed, because all targets have it or the spool
 // was full, or one that somebody took the payload of.
-func (w *worker) gone(ctx context.Context, id repo.ID) error {
-	has, err := w.q.spool.has(id)
+func (l *lane) gone(ctx context.Context, r ref) error {
+	has, err := l.q.spool.has(r)
 	if err != nil {
 		return err
 	}
 	if has {
-		w.update(func(s *Status) { s.Damaged++ })
-		return errors.Join(fmt.Errorf("%s: the spooled copy is incomplete", id), w.q.drop(ctx, id, "the spooled copy was incomplete"))
+		l.update(func(s *Standing) { s.Damaged++ })
+		return errors.Join(fmt.Errorf("%s: the spooled copy is incomplete", r), l.q.drop(ctx, r, "the spooled copy was incomplete"))
 	}
-	lost, err := w.q.losses.has(w.target.Name, id)
+	if r.isSegment() { // if it was dropped, the gap is recorded
+		l.q.backlog.remove(r.segment)
+		return errVanished
+	}
+	lost, err := l.q.losses.has(l.target.Name, r.id)
 	if err != nil {
 		return err
 	}
 	if lost {
-		return fmt.Errorf("%s was dropped before %s had it", id, w.target.Name)
+		return fmt.Errorf("%s was dropped before %s had it", r, l.target.Name)
 	}
 	return errVanished
 }
 
-// supersede releases older snapshots that were damaged in this target: their spooled copies were kept as long as the
-// target had nothing newer.
-func (w *worker) supersede(ctx context.Context, newer repo.ID) error {
-	failed, err := w.q.marks.failed(w.target.Name)
+// supersede releases what was damaged in this target and is older than a snapshot that it has now: the spooled copies were
+// kept as long as the target had nothing newer.
+func (l *lane) supersede(ctx context.Context, newer *item) error {
+	if newer.isSegment() {
+		return nil
+	}
+	failed, err := l.q.marks.failed(l.target.Name)
 	if err != nil {
 		return err
 	}
-	for _, id := range failed {
-		if id.Compare(newer) >= 0 || w.judged(id) != damaged {
+	for _, r := range failed {
+		if l.judged(r) != damaged {
 			continue
 		}
-		signed, err := w.q.spool.signed(id)
-		if err != nil {
+		it, err := l.q.spool.read(r)
+		if err != nil || !it.until.Before(newer.until) {
 			continue // it is no copy that could be released; the bound drops it
 		}
-		if err := w.q.marks.put(ctx, w.target.Name, id, w.mark(signed.Manifest, superseded)); err != nil {
+		if err := l.q.marks.put(ctx, l.target.Name, r, l.mark(it, superseded)); err != nil {
 			return err
 		}
-		if err := w.q.settle(ctx, id); err != nil {
+		if r.isSegment() {
+			l.q.followerOf(l.target.Name).todo.judgeAgain(r.segment)
+		}
+		if err := l.q.settle(ctx, r); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// fail counts a failure and says when the next attempt is. Only the first in a row is logged, and the one that turns
-// trouble into a refusal or back.
-func (w *worker) fail(id repo.ID, err error) {
-	failures := w.attempts() + 1
-	wait, refusal := backoff(failures), refused(err)
-	if refusal {
-		wait = refusedBackoff()
-	}
-	final, isFinal := errors.AsType[*finalError](err)
-	if isFinal { // it is told for this snapshot; the others need not wait
-		wait, failures = 0, 0
-	}
-	attrs := problem(err, "target", w.target.Name)
-	if id != (repo.ID{}) {
-		attrs = append(attrs, "snapshot", id.String())
-	}
-	switch {
-	case isFinal:
-		w.q.cfg.Log.Error("a target will never have a snapshot", append(attrs, "reason", string(final.verdict))...)
-	case failures == 1 || refusal != w.refusing:
-		w.q.cfg.Log.Error("a target has no proved copy of a snapshot", append(attrs, "retry_in", wait.Round(time.Second).String())...)
-	default:
-		w.q.cfg.Log.Debug("a target still fails", append(attrs, "attempt", failures)...)
-	}
-	w.refusing = refusal
-	w.retry = time.Now().Add(wait)
-	w.update(func(s *Status) {
-		if s.Attempts == 0 || isFinal {
-			s.Since = time.Now()
-		}
-		s.State, s.LastError, s.Attempts = StateWaiting, err, failures
-		s.Next = time.Now().Add(wait)
-		s.Failures++
-	})
-}
-
-// succeed ends a row of failures.
-func (w *worker) succeed() {
-	w.retry, w.refusing = time.Time{}, false
-	w.mu.Lock()
-	failures, since := w.status.Attempts, w.status.Since
-	w.mu.Unlock()
-	if failures > 0 {
-		w.q.cfg.Log.Info("a target takes snapshots again", "target", w.target.Name, "attempts", failures+1,
-			"after", time.Since(since).Round(time.Second).String())
-	}
-	w.update(func(s *Status) {
-		s.State, s.Since, s.Attempts, s.LastError, s.Next = StateIdle, time.Now(), 0, nil, time.Time{}
-	})
 }

@@ -68,7 +68,8 @@ func (d *Delivery) Commit(ctx context.Context, signed *repo.Signed) error {
 	d.committed = true
 	d.mu.Unlock()
 	d.q.recount()
-	if err := d.q.bound(context.WithoutCancel(ctx), d.ID); err != nil {
+	d.q.relist(ctx)
+	if err := d.q.bound(context.WithoutCancel(ctx), snapshotRef(d.ID)); err != nil {
 		d.q.cfg.Log.Error("the spool is larger than it may be", problem(err)...)
 	}
 	if err := d.q.cfg.Keys.Bound(maxKeys); err != nil {
@@ -88,7 +89,7 @@ func (d *Delivery) Withdraw() error {
 	d.mu.Unlock()
 	d.cancel()
 	d.users.Wait()
-	return errors.Join(d.q.spool.remove(d.ID), d.q.cfg.Keys.Forget(d.q.spool.repo.PayloadKey(d.ID, d.Name)))
+	return errors.Join(d.q.spool.remove(snapshotRef(d.ID)), d.q.cfg.Keys.Forget(d.q.spool.repo.PayloadKey(d.ID, d.Name)))
 }
 
 // use keeps Withdraw from returning until release is called; false: it is withdrawn already.
@@ -129,10 +130,10 @@ func (d *Delivery) Wait(ctx context.Context) []Outcome {
 
 // Spooled says whether the snapshot is still in the spool, because a target lacks it.
 func (d *Delivery) Spooled() bool {
-	if d.q.finished(d.ID) {
+	if d.q.finished(snapshotRef(d.ID)) {
 		return false // it may be kept, but nothing depends on it
 	}
-	has, err := d.q.spool.has(d.ID)
+	has, err := d.q.spool.has(snapshotRef(d.ID))
 	return has || err != nil
 }
 

@@ -10,10 +10,10 @@ import (
 	"github.com/drd-project/drd/internal/repo"
 )
 
-// finished says whether no configured target has anything left to do for a snapshot of the spool.
-func (q *Queue) finished(id repo.ID) bool {
+// finished says whether no configured target has anything left to do for a snapshot or segment of the spool.
+func (q *Queue) finished(r ref) bool {
 	for _, w := range q.workers {
-		if v := w.judged(id); v != done && v != superseded {
+		if v := w.judged(r); v != done && v != superseded {
 			return false
 		}
 	}
@@ -26,7 +26,7 @@ func (q *Queue) finished(id repo.ID) bool {
 func (q *Queue) copies(entries []entry) []entry {
 	var found []entry
 	for _, e := range entries {
-		if q.finished(e.id) {
+		if q.finished(snapshotRef(e.id)) {
 			found = append(found, e)
 		}
 	}
@@ -50,11 +50,11 @@ func (q *Queue) trim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	total, kept := sizeOf(entries), 0
+	total, kept := sizeOf(entries)+q.backlog.size(), 0
 	copies := q.copies(entries)
 	var leave []entry
 	for _, c := range copies {
-		if _, _, err := q.spool.load(c.id); errors.Is(err, errGone) || kept >= q.cfg.Keep {
+		if _, err := q.spool.load(snapshotRef(c.id)); errors.Is(err, errGone) || kept >= q.cfg.Keep {
 			leave = append(leave, c)
 			total -= c.size
 			continue
@@ -67,7 +67,7 @@ func (q *Queue) trim(ctx context.Context) error {
 		total -= copies[kept-1].size
 	}
 	for _, c := range leave {
-		if err := q.remove(ctx, c.id); err != nil {
+		if err := q.remove(ctx, snapshotRef(c.id)); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func (q *Queue) Yield(ctx context.Context, size int64) error {
 		return nil
 	}
 	for i := len(kept) - 1; i >= 0 && size > 0; i-- {
-		if err := q.remove(ctx, kept[i].id); err != nil {
+		if err := q.remove(ctx, snapshotRef(kept[i].id)); err != nil {
 			return fmt.Errorf("make room in the spool: %w", err)
 		}
 		q.cfg.Log.Info("a kept copy makes room for a snapshot", "snapshot", kept[i].id.String())

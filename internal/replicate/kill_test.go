@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -128,42 +129,58 @@ func (c *childT) Fatal(args ...any) {
 // Fatalf does the same.
 func (c *childT) Fatalf(format string, args ...any) { c.Fatal(fmt.Sprintf(format, args...)) }
 
-// child enqueues snapshots, notes each in "committed" when it is told that it is safe, and waits until nothing waits in
-// the spool. Its job is "site first count instant": at that instant it is killed, never if 0.
+// job is what a child does: it enqueues so many snapshots and segments, numbered from first on, and is killed at the instant,
+// or never if that is 0.
+type job struct{ first, snapshots, segments, instant int }
+
+// child does a job, notes in "committed" and "archived" what it was told is safe, and waits until nothing waits in
+// the spool.
 func child() int {
 	var s site
-	var first, count int
-	var instant int64
-	if _, err := fmt.Sscan(os.Getenv(asChild), &s.root, &first, &count, &instant); err != nil {
+	var j job
+	if _, err := fmt.Sscan(os.Getenv(asChild), &s.root, &j.first, &j.snapshots, &j.segments, &j.instant); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
 	left := &atomic.Int64{}
-	left.Store(instant)
+	left.Store(int64(j.instant))
 	n := s.open(&childT{}, func(b storage.Bucket) storage.Bucket { return &killer{b, left} })
 	stop := n.start()
 	defer stop()
+	n.must(n.q.SweepSegments(n.t.Context()))
 	n.must(n.q.Sweep())
-	for i := range count {
-		n.enqueue(first + i)
-		f, err := os.OpenFile(s.path("committed"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		n.must(err)
-		_, err = fmt.Fprintln(f, first+i)
-		n.must(errors.Join(err, f.Close()))
+	var archiver sync.WaitGroup
+	archiver.Go(func() {
+		for i := range j.segments {
+			n.follow(j.first + i)
+			s.note(n, "archived", j.first+i)
+		}
+	})
+	for i := range j.snapshots {
+		n.enqueue(j.first + i)
+		s.note(n, "committed", j.first+i)
 	}
-	n.until("nothing that waits", n.nothingWaits)
+	archiver.Wait()
+	n.until("nothing that waits", func() bool { return n.nothingWaits() && len(n.following()) == 0 })
 	return 0
 }
 
+func (s site) note(n *node, name string, number int) {
+	f, err := os.OpenFile(s.path(name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	n.must(err)
+	_, err = fmt.Fprintln(f, number)
+	n.must(errors.Join(err, f.Close()))
+}
+
 // begin starts a child.
-func (s site) begin(t *testing.T, first, count, instant int) *exec.Cmd {
+func (s site) begin(t *testing.T, j job) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := exec.Command(self)
-	c.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d %d", asChild, s.root, first, count, instant))
+	c.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d %d %d", asChild, s.root, j.first, j.snapshots, j.segments, j.instant))
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -185,9 +202,9 @@ func killed(t *testing.T, c *exec.Cmd) bool {
 	return true
 }
 
-func (s site) committed(t *testing.T) []int {
+func (s site) noted(t *testing.T, name string) []int {
 	t.Helper()
-	b, err := os.ReadFile(s.path("committed"))
+	b, err := os.ReadFile(s.path(name))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
@@ -207,25 +224,37 @@ func (s site) committed(t *testing.T) []int {
 func (s site) inspect(t *testing.T, trust *seal.Trust) {
 	t.Helper()
 	n := s.open(t, func(b storage.Bucket) storage.Bucket { return b })
-	spooled := restorable(t, n.q.spool.repo, trust)
-	held := make([][]int, len(n.cfg.Targets))
+	spooled, following := restorable(t, n.q.spool.repo, trust), archived(t, n.q.spool.repo, trust)
+	held, archives := make([][]int, len(n.cfg.Targets)), make([][]int, len(n.cfg.Targets))
 	for i, target := range n.cfg.Targets {
-		held[i] = restorable(t, target.Repo, trust)
+		held[i], archives[i] = restorable(t, target.Repo, trust), archived(t, target.Repo, trust)
 	}
-	for _, number := range s.committed(t) {
+	for _, number := range s.noted(t, "archived") {
+		for i := range archives {
+			if !slices.Contains(archives[i], number) && !slices.Contains(following, number) {
+				t.Errorf("segment %d was enqueued, and is neither in the spool %v nor in t%d %v", number, following, i, archives[i])
+			}
+		}
+	}
+	for _, number := range s.noted(t, "committed") {
 		for i := range held {
 			if !slices.Contains(held[i], number) && !slices.Contains(spooled, number) {
 				t.Errorf("%d was committed, and is neither in the spool %v nor in t%d %v", number, spooled, i, held[i])
 			}
 		}
 	}
-	marked, err := n.q.marks.ids(t.Context())
+	marked, err := n.q.marks.all(t.Context())
 	n.must(err)
-	for id, keys := range marked {
+	for r, keys := range marked {
 		for _, key := range keys {
 			name, _, _ := strings.Cut(key, "/")
-			if i := slices.IndexFunc(n.cfg.Targets, func(t Target) bool { return t.Name == name }); !slices.Contains(held[i], numberOf(id)) {
-				t.Errorf("the mark %s says what is not so: %v", key, held[i])
+			i := slices.IndexFunc(n.cfg.Targets, func(t Target) bool { return t.Name == name })
+			there, number := held[i], numberOf(r.id)
+			if r.isSegment() {
+				there, number = archives[i], segmentNumber(r.segment)
+			}
+			if !slices.Contains(there, number) {
+				t.Errorf("the mark %s says what is not so: %v", key, there)
 			}
 		}
 	}
@@ -235,19 +264,29 @@ func (s site) inspect(t *testing.T, trust *seal.Trust) {
 func (s site) repair(t *testing.T, trust *seal.Trust) {
 	t.Helper()
 	n := s.open(t, func(b storage.Bucket) storage.Bucket { return b })
+	n.must(n.q.SweepSegments(t.Context()))
 	n.must(n.q.Sweep())
 	n.drain()
+	n.drainSegments()
 	all := restorable(t, n.cfg.Targets[0].Repo, trust)
 	n.clean(all[max(0, len(all)-keep):]...)
 	for _, target := range n.cfg.Targets {
 		held := restorable(t, target.Repo, trust)
-		for _, number := range s.committed(t) {
+		for _, number := range s.noted(t, "committed") {
 			if !slices.Contains(held, number) {
 				t.Errorf("%d was committed, and %s holds %v", number, target.Name, held)
 			}
 		}
 	}
-	if got := n.losses(); len(got) != 0 {
+	for _, target := range n.cfg.Targets {
+		there := archived(t, target.Repo, trust)
+		for _, number := range s.noted(t, "archived") {
+			if !slices.Contains(there, number) {
+				t.Errorf("segment %d was enqueued, and %s has %v", number, target.Name, there)
+			}
+		}
+	}
+	if got := append(n.losses(), n.holes()...); len(got) != 0 {
 		t.Errorf("lost: %v", got)
 	}
 }
@@ -259,14 +298,24 @@ func (s site) trust(t *testing.T) *seal.Trust {
 
 // TestKilledAtEachWrite goes through the instants before, within and after each write, one child for each.
 func TestKilledAtEachWrite(t *testing.T) {
-	s := newSite(t)
+	newSite(t).killAtEach(t, job{snapshots: 2})
+}
+
+// TestArchiveKilledAtEachWrite does the same with segments.
+func TestArchiveKilledAtEachWrite(t *testing.T) {
+	newSite(t).killAtEach(t, job{segments: 2})
+}
+
+func (s site) killAtEach(t *testing.T, j job) {
+	t.Helper()
 	trust := s.trust(t)
 	const most = 300
-	instant := 1
-	for ; instant < most; instant++ {
-		again := killed(t, s.begin(t, 10*instant, 2, instant))
+	j.instant = 1
+	for ; j.instant < most; j.instant++ {
+		j.first = 10 * j.instant
+		again := killed(t, s.begin(t, j))
 		s.inspect(t, trust)
-		if instant%4 == 0 { // the others are repaired by the next child, on top of which it is killed
+		if j.instant%4 == 0 { // the others are repaired by the next child, on top of which it is killed
 			s.repair(t, trust)
 		}
 		if t.Failed() || !again {
@@ -274,9 +323,9 @@ func TestKilledAtEachWrite(t *testing.T) {
 		}
 	}
 	s.repair(t, trust)
-	t.Logf("%d instants", instant-1)
-	if instant < 40 || instant == most {
-		t.Errorf("the children were killed at %d instants", instant-1)
+	t.Logf("%d instants", j.instant-1)
+	if j.instant < 40 || j.instant == most {
+		t.Errorf("the children were killed at %d instants", j.instant-1)
 	}
 }
 
@@ -289,14 +338,14 @@ func (s site) killAtRandom(t *testing.T, rounds int, longest time.Duration) {
 	t.Helper()
 	trust := s.trust(t)
 	began := time.Now()
-	if killed(t, s.begin(t, 0, 8, 0)) {
+	if killed(t, s.begin(t, job{snapshots: 8, segments: 16})) {
 		t.Fatal("a child that nobody killed was killed")
 	}
 	longest = max(longest, time.Since(began)) // a slow machine, or a build that looks for races, takes longer
 	random := rand.New(rand.NewPCG(1, 2))     // the same moments each time; what runs then is up to the machine
 	hit := 0
 	for i := range rounds {
-		c := s.begin(t, 100*(i+1), 8, 0)
+		c := s.begin(t, job{first: 100 * (i + 1), snapshots: 8, segments: 16})
 		time.Sleep(time.Duration(random.Int64N(int64(longest))))
 		if err := c.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Fatal(err)
@@ -317,7 +366,7 @@ func (s site) killAtRandom(t *testing.T, rounds int, longest time.Duration) {
 	if hit < rounds/2 {
 		t.Errorf("only %d of %d children were killed", hit, rounds)
 	}
-	if got := len(s.committed(t)); got < rounds/4 {
-		t.Errorf("hardly anything was under way: %d snapshots in %d rounds", got, rounds)
+	if got, also := len(s.noted(t, "committed")), len(s.noted(t, "archived")); min(got, also) < rounds/4 {
+		t.Errorf("hardly anything was under way: %d snapshots and %d segments in %d rounds", got, also, rounds)
 	}
 }

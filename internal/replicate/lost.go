@@ -1,26 +1,14 @@
 package replicate
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
-
-	"github.com/drd-project/drd/internal/lock"
 	"github.com/drd-project/drd/internal/repo"
 )
-
-// maxLost is how many losses are remembered in full: years of them, in 200 KiB.
-const maxLost = 1000
 
 // Loss is a snapshot that a target will never have.
 type Loss struct {
@@ -31,134 +19,154 @@ type Loss struct {
 	Total    int       `json:"total"` // losses of this target up to this one, also those no longer listed
 }
 
+// Gap is a range of revisions that a target will never have in its archive. A snapshot that holds them may still close it.
+type Gap struct {
+	At       time.Time `json:"at"` // when it was found, or grew
+	Target   string    `json:"target"`
+	Timeline string    `json:"timeline"`
+	First    int64     `json:"first"` // revision
+	Last     int64     `json:"last"`  // revision
+	From     time.Time `json:"from"`  // when the first of its segments was taken
+	To       time.Time `json:"to"`    // when the last one was
+	Reason   string    `json:"reason"`
+	Total    int       `json:"total"` // gaps of this target up to this one, also those no longer listed
+}
+
+func (l Loss) of() (target string, total int) { return l.Target, l.Total }
+func (g Gap) of() (target string, total int)  { return g.Target, g.Total }
+
 // Losses reads what is recorded below a state directory, oldest first: the last 1,000 at most. There is none where no
 // queue ever lost anything. It is for reports; nothing needs to be stopped for it.
 func Losses(stateDir string) ([]Loss, error) { return openLosses(stateDir).read() }
 
+// Gaps does the same for the archive.
+func Gaps(stateDir string) ([]Gap, error) { return openGaps(stateDir).read() }
+
+// losses is lost.jsonl, one snapshot and target a line.
+type losses struct{ journal[Loss] }
+
 func openLosses(stateDir string) *losses {
-	return &losses{path: filepath.Join(marksDir(stateDir), "lost.jsonl")}
+	return &losses{journal[Loss]{path: filepath.Join(marksDir(stateDir), "lost.jsonl")}}
 }
-
-// losses is lost.jsonl, one loss a line, oldest first. Several processes write it, each file as a whole.
-type losses struct {
-	path string
-	mu   sync.Mutex
-}
-
-func (l *losses) lockPath() string { return filepath.Join(filepath.Dir(l.path), ".lost.lock") }
 
 // add records a loss once: a process that was killed between this and what follows it does it again.
 func (l *losses) add(ctx context.Context, target string, id repo.ID, reason string) (fresh bool, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	release, err := lock.File(ctx, l.lockPath(), func() {})
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, release()) }()
-	if err := l.sweep(); err != nil {
-		return false, err
-	}
-	all, err := l.read()
-	if err != nil {
-		return false, err
-	}
-	total := 0
-	for _, known := range all {
-		if known.Target != target {
-			continue
+	return fresh, l.change(ctx, func(all []Loss) []Loss {
+		if known(all, target, id) {
+			return nil
 		}
-		if known.Snapshot == id.String() {
-			return false, nil
-		}
-		total = known.Total
-	}
-	all = append(all, Loss{At: time.Now().UTC(), Target: target, Snapshot: id.String(), Reason: reason, Total: total + 1})
-	return true, l.write(trimmed(all))
+		fresh = true
+		return append(all, Loss{At: time.Now().UTC(), Target: target, Snapshot: id.String(), Reason: reason, Total: totals(all)[target] + 1})
+	})
 }
 
-// sweep removes what a killed process left of the file it was writing.
-func (l *losses) sweep() error {
-	temps, err := filepath.Glob(filepath.Join(filepath.Dir(l.path), "."+filepath.Base(l.path)+"*"))
-	if err != nil {
-		return fmt.Errorf("record a loss: %w", err)
-	}
-	for _, t := range temps {
-		if err := os.Remove(t); err != nil {
-			return fmt.Errorf("record a loss: %w", err)
-		}
-	}
-	return nil
-}
-
-// trimmed drops the oldest lines, but for the last one of each target, which has its total.
-func trimmed(all []Loss) []Loss {
-	for i := 0; len(all) > maxLost && i < len(all); {
-		later := slices.ContainsFunc(all[i+1:], func(l Loss) bool { return l.Target == all[i].Target })
-		if !later {
-			i++
-			continue
-		}
-		all = slices.Delete(all, i, i+1)
-	}
-	return all
-}
-
-// read skips lines that are none of ours, so that a damaged file costs no backup.
-func (l *losses) read() ([]Loss, error) {
-	b, err := os.ReadFile(l.path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the losses: %w", err)
-	}
-	var all []Loss
-	for line := range bytes.Lines(b) {
-		var one Loss
-		if json.Unmarshal(line, &one) == nil && one.Target != "" {
-			all = append(all, one)
-		}
-	}
-	return all, nil
-}
-
-func (l *losses) write(all []Loss) error {
-	var b bytes.Buffer
-	for _, one := range all {
-		line, err := json.Marshal(one)
-		if err != nil {
-			return fmt.Errorf("record a loss: %w", err)
-		}
-		b.Write(append(line, '\n'))
-	}
-	if err := renameio.WriteFile(l.path, b.Bytes(), 0o600); err != nil {
-		return fmt.Errorf("record a loss: %w", err)
-	}
-	return syncDir(filepath.Dir(l.path))
-}
-
-// syncDir makes a rename durable.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("record a loss: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
+func known(all []Loss, target string, id repo.ID) bool {
+	return slices.ContainsFunc(all, func(o Loss) bool { return o.Target == target && o.Snapshot == id.String() })
 }
 
 // has says whether a target's loss of a snapshot is recorded.
 func (l *losses) has(target string, id repo.ID) (bool, error) {
 	all, err := l.read()
-	return slices.ContainsFunc(all, func(o Loss) bool { return o.Target == target && o.Snapshot == id.String() }), err
+	return known(all, target, id), err
 }
 
-// totals counts by target.
-func (l *losses) totals() (map[string]int, error) {
-	all, err := l.read()
+// gaps is gaps.jsonl, one gap and target a line.
+type gaps struct{ journal[Gap] }
+
+func openGaps(stateDir string) *gaps {
+	return &gaps{journal[Gap]{path: filepath.Join(marksDir(stateDir), "gaps.jsonl")}}
+}
+
+// lostSegment is a segment that a target will not have, with the time at which it was enqueued.
+type lostSegment struct {
+	name repo.SegmentName
+	at   time.Time
+}
+
+// add records segments, in order, once each: one that goes on where the last gap of the target ends makes that longer. It
+// returns how many gaps are new. A silence leaves no gap.
+func (g *gaps) add(ctx context.Context, target string, lost []lostSegment, reason string) (fresh int, err error) {
+	return fresh, g.change(ctx, func(all []Gap) []Gap {
+		changed := false
+		for _, l := range lost {
+			if l.name.Last < l.name.First || covered(all, target, l.name) {
+				continue
+			}
+			changed = true
+			if last := lastGap(all, target, l.name); last != nil {
+				last.At, last.Last, last.To = time.Now().UTC(), l.name.Last, l.at.UTC()
+				continue
+			}
+			fresh++
+			all = append(all, Gap{
+				At: time.Now().UTC(), Target: target, Timeline: l.name.Timeline, First: l.name.First, Last: l.name.Last,
+				From: l.at.UTC(), To: l.at.UTC(), Reason: reason, Total: totals(all)[target] + 1,
+			})
+		}
+		if !changed {
+			return nil
+		}
+		return all
+	})
+}
+
+// covered says whether the loss is recorded already.
+func covered(all []Gap, target string, n repo.SegmentName) bool {
+	return slices.ContainsFunc(all, func(g Gap) bool {
+		return g.Target == target && g.Timeline == n.Timeline && g.First <= n.First && n.Last <= g.Last
+	})
+}
+
+// lastGap is the newest gap of a target, if the segment goes on where it ends.
+func lastGap(all []Gap, target string, n repo.SegmentName) *Gap {
+	for i := len(all) - 1; i >= 0; i-- {
+		g := &all[i]
+		if g.Target != target {
+			continue
+		}
+		if g.Timeline == n.Timeline && g.First <= n.First && n.First <= g.Last+1 {
+			return g
+		}
+		return nil
+	}
+	return nil
+}
+
+// lose records that a target will never have something.
+func (q *Queue) lose(ctx context.Context, target string, r ref, reason string) error {
+	if !r.isSegment() {
+		return q.loseSnapshot(ctx, target, r.id, reason)
+	}
+	return q.loseSegments(ctx, target, []lostSegment{{r.segment, q.backlog.enqueued(r.segment)}}, reason)
+}
+
+// loseSnapshot records that a target will never have a snapshot.
+func (q *Queue) loseSnapshot(ctx context.Context, target string, id repo.ID, reason string) error {
+	fresh, err := q.losses.add(ctx, target, id, reason)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("lose %s for %s: %w", id, target, err)
 	}
-	totals := make(map[string]int)
-	for _, one := range all {
-		totals[one.Target] = one.Total
+	if fresh {
+		q.cfg.Log.Error("a snapshot is lost for a target", "snapshot", id.String(), "target", target, "reason", reason)
 	}
-	return totals, nil
+	q.readLosses()
+	return nil
+}
+
+// loseSegments records that a target will never have segments, given in order.
+func (q *Queue) loseSegments(ctx context.Context, target string, lost []lostSegment, reason string) error {
+	if len(lost) == 0 {
+		return nil
+	}
+	fresh, err := q.gaps.add(ctx, target, lost, reason)
+	if err != nil {
+		return fmt.Errorf("lose %d segments for %s: %w", len(lost), target, err)
+	}
+	if fresh > 0 { // one that grows is told once
+		first, last := lost[0].name, lost[len(lost)-1].name
+		q.cfg.Log.Error("the archive of a target has a gap", "target", target, "timeline", first.Timeline,
+			"from_revision", first.First, "to_revision", last.Last, "reason", reason)
+	}
+	q.readLosses()
+	return nil
 }

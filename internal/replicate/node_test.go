@@ -260,7 +260,7 @@ func (n *node) clean(kept ...int) {
 		}
 	}
 	for _, name := range files(n.t, n.cfg.StateDir) {
-		if base := filepath.Base(name); base != ".lock" && base != ".lost.lock" && base != "lost.jsonl" && !want[name] {
+		if base := filepath.Base(name); base != ".lock" && !slices.Contains([]string{".segments.lock", ".lost.lock", "lost.jsonl", "gaps.jsonl"}, base) && !want[name] {
 			n.t.Errorf("left %s", name)
 		}
 		delete(want, name)

@@ -8,9 +8,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
 	"github.com/drd-project/drd/internal/storage"
@@ -30,7 +32,7 @@ type Config struct {
 	StateDir string // the spool and the queue's memory are below it
 	Targets  []Target
 	Keys     *seal.KeyRing
-	// SpoolMax bounds the spool in bytes; DefaultSpoolMax if 0.
+	// SpoolMax bounds the spool in bytes, snapshots and segments; DefaultSpoolMax if 0.
 	SpoolMax int64
 	// Keep is how many snapshots stay in the spool after every target has them, the newest, so that a restore needs no
 	// network; none if 0. They count toward SpoolMax, and are the first to go.
@@ -42,16 +44,21 @@ type Config struct {
 
 // Queue brings what is in the spool to every target. It is safe for concurrent use, also by several processes.
 type Queue struct {
-	cfg     Config
-	spool   *spool
-	marks   *marks
-	losses  *losses
-	workers []*worker
-	changed chan struct{}
+	cfg       Config
+	spool     *spool
+	marks     *marks
+	losses    *losses
+	gaps      *gaps
+	backlog   *backlog
+	workers   []*worker   // one for each target
+	followers []*follower // in the same order
+	changed   chan struct{}
+	free      func() (int64, error) // bytes on the disk of the spool
 
-	mu   sync.Mutex
-	lost map[string]int // by target, as last read
-	kept int            // copies in the spool that no target waits for, as last counted
+	mu            sync.Mutex
+	lostSnapshots map[string]int // by target, as last read
+	lostRanges    map[string]int
+	kept          int // copies in the spool that no target waits for, as last counted
 }
 
 // New makes the directories of a Queue. It asks nothing of the targets.
@@ -67,42 +74,73 @@ func open(cfg Config, wrap func(storage.Bucket) storage.Bucket) (*Queue, error) 
 	if cfg.StallTimeout == 0 {
 		cfg.StallTimeout = storage.DefaultStall
 	}
-	q := &Queue{cfg: cfg, losses: openLosses(cfg.StateDir), changed: make(chan struct{}, 1), lost: make(map[string]int)}
+	q := &Queue{
+		cfg: cfg, losses: openLosses(cfg.StateDir), gaps: openGaps(cfg.StateDir), backlog: newBacklog(), changed: make(chan struct{}, 1),
+	}
+	q.free = func() (int64, error) { return disk.Free(q.SpoolDir()) }
 	var err error
 	if q.spool, err = openSpool(q.SpoolDir(), cfg.Cluster, wrap); err != nil {
 		return nil, err
 	}
-	if q.marks, err = openMarks(marksDir(cfg.StateDir), wrap); err != nil {
+	if q.marks, err = openMarks(marksDir(cfg.StateDir), q.spool.repo, wrap); err != nil {
 		return nil, err
 	}
 	for _, t := range cfg.Targets {
-		w, err := q.newWorker(t, filepath.Join(marksDir(cfg.StateDir), t.Name))
-		if err != nil {
+		if err := q.addTarget(t); err != nil {
 			return nil, err
 		}
-		q.workers = append(q.workers, w)
 	}
 	q.readLosses()
 	return q, nil
 }
 
-func (q *Queue) newWorker(t Target, home string) (*worker, error) {
+func (q *Queue) addTarget(t Target) error {
+	home := filepath.Join(marksDir(q.cfg.StateDir), t.Name)
 	if err := os.MkdirAll(home, 0o700); err != nil {
-		return nil, fmt.Errorf("open the replication's state: %w", err)
+		return fmt.Errorf("open the replication's state: %w", err)
 	}
 	guarded, err := repo.Open(storage.WithStallTimeout(t.Repo.Bucket(), q.cfg.StallTimeout), t.Repo.Cluster())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	t.Repo = guarded
-	w := &worker{q: q, target: t, home: home, wake: make(chan struct{}, 1)}
-	w.status = Status{Target: t.Name, State: StateIdle, Since: time.Now()}
-	return w, nil
+	w, f := &worker{}, &follower{}
+	w.other, f.other = &f.lane, &w.lane
+	f.kind = segmentRef(repo.SegmentName{Timeline: "any"})
+	for _, l := range []*lane{&w.lane, &f.lane} {
+		l.q, l.target, l.home, l.wake = q, t, home, make(chan struct{}, 1)
+		l.standing = Standing{State: StateIdle, Since: time.Now()}
+	}
+	f.todo = newTodo(q.backlog, f.judgeMark)
+	q.workers, q.followers = append(q.workers, w), append(q.followers, f)
+	return nil
+}
+
+// lanes are those that bring such a thing, in the order of the targets.
+func (q *Queue) lanes(r ref) []*lane {
+	all := make([]*lane, len(q.workers))
+	for i := range q.workers {
+		all[i] = &q.workers[i].lane
+		if r.isSegment() {
+			all[i] = &q.followers[i].lane
+		}
+	}
+	return all
+}
+
+func (q *Queue) followerOf(target string) *follower {
+	return q.followers[slices.IndexFunc(q.followers, func(f *follower) bool { return f.target.Name == target })]
 }
 
 // SpoolDir is the directory of the spool, a repository of its own. Sealed objects are written there under temporary
 // names before Begin.
 func (q *Queue) SpoolDir() string { return filepath.Join(q.cfg.StateDir, "spool") }
+
+// SegmentsDir is where segments grow before EnqueueSegment.
+func (q *Queue) SegmentsDir() string { return filepath.Join(q.SpoolDir(), draftsDir) }
+
+// Spool is the spool as a repository: an archiver finds there what it has enqueued and no target may have yet.
+func (q *Queue) Spool() *repo.Repository { return q.spool.repo }
 
 // SpoolLocation names the spool as a bucket: file:///path.
 func (q *Queue) SpoolLocation() string { return q.spool.repo.Bucket().Location() }
@@ -111,9 +149,12 @@ func (q *Queue) SpoolLocation() string { return q.spool.repo.Bucket().Location()
 // earlier runs left in the spool.
 func (q *Queue) Run(ctx context.Context) {
 	q.tidy(ctx)
+	q.relist(ctx)
+	q.settleSegments(ctx)
 	var wg sync.WaitGroup
-	for _, w := range q.workers {
+	for i, w := range q.workers {
 		wg.Go(func() { w.run(ctx) })
+		wg.Go(func() { q.followers[i].run(ctx) })
 	}
 	wg.Go(func() { q.poll(ctx) })
 	wg.Wait()
@@ -131,9 +172,9 @@ func (q *Queue) RunOnce(ctx context.Context) {
 
 // Retry makes every target that waits after a failure try again at once.
 func (q *Queue) Retry() {
-	for _, w := range q.workers {
-		w.hurry.Store(true)
-		w.signal()
+	for i, w := range q.workers {
+		w.attemptNow()
+		q.followers[i].attemptNow()
 	}
 }
 
@@ -147,9 +188,9 @@ func (q *Queue) tell() {
 	}
 }
 
-func (q *Queue) wakeAll() {
-	for _, w := range q.workers {
-		w.signal()
+func (q *Queue) wake(r ref) {
+	for _, l := range q.lanes(r) {
+		l.signal()
 	}
 }
 
@@ -163,6 +204,7 @@ func (q *Queue) poll(ctx context.Context) {
 		case <-ticker.C:
 		}
 		q.tidy(ctx)
+		q.relist(ctx)
 		q.readLosses()
 		q.recount()
 	}
@@ -178,22 +220,33 @@ func (q *Queue) recount() {
 	}
 }
 
-// tidy finishes what a killed process began: it removes what is left of snapshots that are no entries any more, and the
-// copies that are kept no longer. Only an entry is ever marked, so marks without a manifest are such a rest.
+// relist looks through the spool for segments that another process enqueued, or removed.
+func (q *Queue) relist(ctx context.Context) {
+	if err := q.backlog.list(context.WithoutCancel(ctx), q.spool); err != nil {
+		q.cfg.Log.Error("what waits of the archive is not known", problem(err)...)
+	}
+	for _, f := range q.followers {
+		f.recount()
+		f.signal()
+	}
+}
+
+// tidy finishes what a killed process began: it removes what is left of what is enqueued no more, and the
+// copies that are kept no longer. Only what is enqueued is ever marked, so marks without a manifest are such a rest.
 func (q *Queue) tidy(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx) // it takes no time, and half of it is what it is there to finish
-	marked, err := q.marks.ids(ctx)
+	marked, err := q.marks.all(ctx)
 	if err != nil {
 		q.cfg.Log.Error("the spool is not tidied", problem(err)...)
 		return
 	}
-	for id, keys := range marked {
-		has, err := q.spool.has(id)
+	for r, keys := range marked {
+		has, err := q.spool.has(r)
 		if err == nil && !has {
-			err = errors.Join(q.spool.remove(id), q.marks.delete(ctx, keys...))
+			err = errors.Join(q.spool.remove(r), q.marks.delete(ctx, keys...))
 		}
 		if err != nil {
-			q.cfg.Log.Error("the spool is not tidied", problem(err, "snapshot", id.String())...)
+			q.cfg.Log.Error("the spool is not tidied", problem(err, r.noun(), r.String())...)
 		}
 	}
 	if err := q.trim(ctx); err != nil {
@@ -201,91 +254,53 @@ func (q *Queue) tidy(ctx context.Context) {
 	}
 }
 
-// settle makes a snapshot a kept copy once no configured target has anything left to do for it, and removes what is kept
-// no longer because of that.
-func (q *Queue) settle(ctx context.Context, id repo.ID) error {
-	if !q.finished(id) {
+// settleSegments removes segments that a killed process did not come to remove after their last mark.
+func (q *Queue) settleSegments(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	for n := range q.backlog.segments() {
+		if err := q.settle(ctx, segmentRef(n)); err != nil {
+			q.cfg.Log.Error("the spool is not tidied", problem(err, "segment", n.String())...)
+			return
+		}
+	}
+}
+
+// settle releases something once no configured target has anything left to do for it: a segment goes, a snapshot becomes a
+// kept copy, and what is kept no longer because of that goes.
+func (q *Queue) settle(ctx context.Context, r ref) error {
+	if !q.finished(r) {
 		return nil
+	}
+	if r.isSegment() {
+		return q.remove(ctx, r)
 	}
 	return q.trim(ctx)
 }
 
 // remove deletes first the manifest, then the rest of the spooled copy, then the marks. Any part of that may be done
 // already, or be done by another process now.
-func (q *Queue) remove(ctx context.Context, id repo.ID) error {
-	if err := q.spool.remove(id); err != nil {
+func (q *Queue) remove(ctx context.Context, r ref) error {
+	if err := q.spool.remove(r); err != nil {
 		return err
 	}
-	return q.marks.forget(ctx, id)
+	if r.isSegment() {
+		q.backlog.remove(r.segment)
+	}
+	return q.marks.forget(ctx, r)
 }
 
 func (q *Queue) readLosses() {
-	totals, err := q.losses.totals()
-	if err != nil {
+	snapshots, err := q.losses.totals()
+	ranges, err2 := q.gaps.totals()
+	if err := errors.Join(err, err2); err != nil {
 		q.cfg.Log.Error("what was lost is not known", problem(err)...)
 		return
 	}
 	q.mu.Lock()
-	same := maps.Equal(q.lost, totals)
-	q.lost = totals
+	same := maps.Equal(q.lostSnapshots, snapshots) && maps.Equal(q.lostRanges, ranges)
+	q.lostSnapshots, q.lostRanges = snapshots, ranges
 	q.mu.Unlock()
 	if !same {
 		q.tell()
 	}
-}
-
-// lose records that a target will never have a snapshot.
-func (q *Queue) lose(ctx context.Context, target string, id repo.ID, reason string) error {
-	fresh, err := q.losses.add(ctx, target, id, reason)
-	if err != nil {
-		return fmt.Errorf("lose %s for %s: %w", id, target, err)
-	}
-	if fresh {
-		q.cfg.Log.Error("a snapshot is lost for a target", "snapshot", id.String(), "target", target, "reason", reason)
-	}
-	q.readLosses()
-	return nil
-}
-
-// drop removes a snapshot from the spool that some targets do not have. The losses are recorded first.
-func (q *Queue) drop(ctx context.Context, id repo.ID, reason string) error {
-	for _, w := range q.workers {
-		if w.judged(id) == done {
-			continue
-		}
-		if err := q.lose(ctx, w.target.Name, id, reason); err != nil {
-			return err
-		}
-	}
-	err := q.remove(ctx, id)
-	q.wakeAll()
-	return err
-}
-
-// bound drops the oldest snapshots while the spool is too large: first those that every target has, which costs nothing,
-// then those that wait. It never drops fresh, which has just been taken, nor
-// the one with the newest date, which is another one after the clock was set back: they are the best that
-// this node has, and may be the only copies.
-func (q *Queue) bound(ctx context.Context, fresh repo.ID) error {
-	if err := q.trim(ctx); err != nil {
-		return err
-	}
-	entries, err := q.spool.entries()
-	if err != nil {
-		return err
-	}
-	total := sizeOf(entries)
-	for _, e := range entries[:max(0, len(entries)-1)] {
-		if total <= q.cfg.SpoolMax {
-			return nil
-		}
-		if e.id == fresh {
-			continue
-		}
-		if err := q.drop(ctx, e.id, "the spool was full"); err != nil {
-			return err
-		}
-		total -= e.size
-	}
-	return nil
 }

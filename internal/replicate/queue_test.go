@@ -560,7 +560,10 @@ func TestBackoff(t *testing.T) {
 
 // TestLossesAreBounded, and the totals survive.
 func TestLossesAreBounded(t *testing.T) {
-	l := &losses{path: filepath.Join(t.TempDir(), "lost.jsonl")}
+	l := openLosses(t.TempDir())
+	if err := os.MkdirAll(filepath.Dir(l.path), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	all := []Loss{{Target: "rare", Snapshot: "a", Total: 7}}
 	for i := range maxLost + 5 {
 		all = append(all, Loss{Target: "often", Snapshot: fmt.Sprint(i), Total: i + 1})

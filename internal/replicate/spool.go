@@ -16,10 +16,10 @@ import (
 	"github.com/drd-project/drd/internal/storage/dir"
 )
 
-// removeTimeout bounds the removal of a snapshot, which must also work while the program ends.
+// removeTimeout bounds the removal of a snapshot or segment, which must also work while the program ends.
 const removeTimeout = 30 * time.Second
 
-// errGone is wrapped for a snapshot that is not in the spool, or not whole. Somebody else removed it.
+// errGone is wrapped for a snapshot or segment that is not in the spool, or not whole. Somebody else removed it.
 var errGone = errors.New("not in the spool")
 
 // spool is the local directory through which every object goes. It is laid out as a repository, so that what is
@@ -84,7 +84,7 @@ func (s *spool) entries() ([]entry, error) {
 	}
 	var found []entry
 	for _, id := range ids {
-		has, err := s.has(id)
+		has, err := s.has(snapshotRef(id))
 		if err != nil {
 			return nil, err
 		}
@@ -95,9 +95,9 @@ func (s *spool) entries() ([]entry, error) {
 	return found, nil
 }
 
-// has says whether a snapshot is enqueued.
-func (s *spool) has(id repo.ID) (bool, error) {
-	_, err := os.Lstat(s.path(s.repo.ManifestKey(id)))
+// has says whether a snapshot or segment is enqueued.
+func (s *spool) has(r ref) (bool, error) {
+	_, err := os.Lstat(s.path(r.recordKey(s.repo)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -119,25 +119,54 @@ func (s *spool) size(id repo.ID) int64 {
 	return total
 }
 
-// load reads what a target needs. A manifest or a payload that is not there, or not whole, is an error wrapping errGone.
-func (s *spool) load(id repo.ID) (*repo.Signed, Payload, error) {
-	signed, err := s.signed(id)
+// item is what the spool has of a snapshot or a segment: all that a target needs.
+type item struct {
+	ref
+	Payload
+	key      string              // of the payload, in any repository
+	snapshot *repo.Signed        // of one
+	segment  *repo.SignedSegment // or of the other
+	until    time.Time           // the captured past ends here
+}
+
+// load reads an item. A manifest or a payload that is not there, or not whole, is an error wrapping errGone.
+func (s *spool) load(r ref) (*item, error) {
+	it, err := s.read(r)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, repo.ErrDamaged) {
 			err = errGone
 		}
-		return nil, Payload{}, fmt.Errorf("read %s: %w", id, err)
+		return nil, fmt.Errorf("read %s: %w", r, err)
 	}
-	o := signed.Manifest.Object
-	p := Payload{ID: id, Name: o.Name, Path: s.path(s.repo.PayloadKey(id, o.Name)), Size: o.Size, SHA256: o.SHA256}
-	info, err := os.Stat(p.Path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() != p.Size {
+	info, err := os.Stat(it.Path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() != it.Size {
 		err = errGone
 	}
 	if err != nil {
-		return nil, Payload{}, fmt.Errorf("payload of %s: %w", id, err)
+		return nil, fmt.Errorf("payload of %s: %w", r, err)
 	}
-	return signed, p, nil
+	return it, nil
+}
+
+// read reads the manifest of an item.
+func (s *spool) read(r ref) (*item, error) {
+	it, object := &item{ref: r}, repo.Object{}
+	var err error
+	if r.isSegment() {
+		if it.segment, err = s.signedSegment(r.segment); err != nil {
+			return nil, err
+		}
+		seg := it.segment.Segment
+		object, it.key, it.until = seg.Object, s.repo.SegmentPayloadKey(seg), seg.To
+	} else {
+		if it.snapshot, err = s.signed(r.id); err != nil {
+			return nil, err
+		}
+		object, it.until = it.snapshot.Manifest.Object, r.id.Time
+		it.key = s.repo.PayloadKey(r.id, object.Name)
+	}
+	it.Payload = Payload{ID: r.id, Name: object.Name, Path: s.path(it.key), Size: object.Size, SHA256: object.SHA256}
+	return it, nil
 }
 
 func (s *spool) signed(id repo.ID) (*repo.Signed, error) {
@@ -181,19 +210,35 @@ func (s *spool) commit(ctx context.Context, signed *repo.Signed) error {
 	return nil
 }
 
-// remove deletes one snapshot, its manifest first, so that it never lists without its payload. What is gone
+// remove deletes a snapshot or segment, its manifest first, so that it never lists without its payload. What is gone
 // already is no error.
-func (s *spool) remove(id repo.ID) error {
+func (s *spool) remove(r ref) error {
 	ctx, cancel := context.WithTimeout(context.Background(), removeTimeout)
 	defer cancel()
-	err := s.repo.Bucket().Delete(ctx, s.repo.ManifestKey(id))
-	if err != nil && !errors.Is(err, storage.ErrNotExist) {
-		return fmt.Errorf("remove %s from the spool: %w", id, err)
+	rest, err := s.rest(r)
+	if err == nil {
+		err = s.repo.Bucket().Delete(ctx, r.recordKey(s.repo))
+		if errors.Is(err, storage.ErrNotExist) {
+			err = nil
+		}
 	}
-	if err := os.RemoveAll(s.home(id)); err != nil {
-		return fmt.Errorf("remove %s from the spool: %w", id, err)
+	for _, path := range rest {
+		if err == nil {
+			err = os.RemoveAll(path)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s from the spool: %w", r, err)
 	}
 	return nil
+}
+
+// rest is where all but the manifest is.
+func (s *spool) rest(r ref) ([]string, error) {
+	if r.isSegment() {
+		return s.segmentPayloads(r.segment)
+	}
+	return []string{s.home(r.id)}, nil
 }
 
 // sweep removes what a killed capture left: sealed objects under temporary names, and payloads without a manifest.
@@ -207,13 +252,13 @@ func (s *spool) sweep() error {
 		return err
 	}
 	for _, id := range ids {
-		has, err := s.has(id)
+		has, err := s.has(snapshotRef(id))
 		switch {
 		case err != nil:
 		case has:
 			err = removeTemps(s.home(id)) // killed just after its commit
 		default:
-			err = s.remove(id)
+			err = s.remove(snapshotRef(id))
 		}
 		if err != nil {
 			return err

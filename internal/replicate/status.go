@@ -1,12 +1,12 @@
 package replicate
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"time"
 
 	"github.com/drd-project/drd/internal/hint"
-	"github.com/drd-project/drd/internal/repo"
 )
 
 // State is what a target's worker does.
@@ -15,11 +15,11 @@ type State string
 // The states of a target.
 const (
 	StateIdle      State = "idle"      // nothing to do
-	StateUploading State = "uploading" // at work on a snapshot, reading it back included
+	StateUploading State = "uploading" // at work, reading back included
 	StateWaiting   State = "waiting"   // for the next attempt after a failure
 )
 
-// Status is how the replication to one target stands.
+// Status is how the replication to one target stands: that of snapshots, and in Segments that of the archive.
 type Status struct {
 	Target    string
 	State     State
@@ -37,67 +37,66 @@ type Status struct {
 	Proved   int // copies proved since this process began
 	Failures int // attempts failed since this process began
 	Damaged  int // snapshots found damaged since this process began: each wants a fresh one
+
+	Segments SegmentStatus
+}
+
+// SegmentStatus is how the replication of the archive to one target stands.
+type SegmentStatus struct {
+	Standing
+	Acked Position // how far the target has it without anything missing but its gaps; zero: this process brought nothing yet
+	Gaps  int      // recorded for the target, ever
+}
+
+// Standing is how one kind of thing stands at one target: Status says it for snapshots.
+type Standing struct {
+	State     State
+	Since     time.Time // of the state; of the first failure in a row while there are Attempts
+	Next      time.Time // of the next attempt; zero unless waiting
+	LastError error     // of the last attempt; nil when it succeeded
+	Attempts  int       // failed in a row
+
+	Queued int       // in the spool, without a proved copy in the target
+	Failed int       // of these, how many it will never have
+	Oldest time.Time // since when the oldest of them waits: of a segment, when it was enqueued
+
+	Proved   int // copies proved since this process began
+	Failures int // attempts failed since this process began
+	Damaged  int // found damaged or lost since this process began: each wants a fresh snapshot
 }
 
 // Status is how each target stands, in the order of the configuration.
 func (q *Queue) Status() []Status {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	all := make([]Status, len(q.workers))
 	for i, w := range q.workers {
-		w.mu.Lock()
-		all[i] = w.status
-		w.mu.Unlock()
-		all[i].Lost, all[i].Kept = q.lost[all[i].Target], q.kept
+		all[i] = w.status()
+		f := q.followers[i]
+		f.mu.Lock()
+		all[i].Segments.Standing = f.standing
+		f.mu.Unlock()
+		all[i].Segments.Acked = f.todo.position()
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range all {
+		s := &all[i]
+		s.Lost, s.Segments.Gaps, s.Kept = q.lostSnapshots[s.Target], q.lostRanges[s.Target], q.kept
 	}
 	return all
 }
 
-// update changes the status and tells of it.
-func (w *worker) update(change func(*Status)) {
+func (w *worker) status() Status {
 	w.mu.Lock()
-	change(&w.status)
-	w.mu.Unlock()
-	w.q.tell()
-}
-
-// enter changes the state.
-func (w *worker) enter(s State) {
-	w.mu.Lock()
-	same := w.status.State == s
-	w.mu.Unlock()
-	if same {
-		return
-	}
-	w.update(func(st *Status) {
-		if st.State != s && st.Attempts == 0 {
-			st.Since = time.Now()
-		}
-		st.State = s
-		if s != StateWaiting {
-			st.Next = time.Time{}
-		}
-	})
-}
-
-// count tells what is in the spool for this target. It says nothing if that is what is known already.
-func (w *worker) count(queued, failed int, oldest time.Time) {
-	w.mu.Lock()
-	same := w.status.Queued == queued && w.status.Failed == failed && w.status.Oldest.Equal(oldest)
-	w.status.Queued, w.status.Failed, w.status.Oldest = queued, failed, oldest
-	w.mu.Unlock()
-	if !same {
-		w.q.tell()
+	defer w.mu.Unlock()
+	s := w.standing
+	return Status{
+		Target: w.target.Name, State: s.State, Since: s.Since, Next: s.Next, LastError: s.LastError, Attempts: s.Attempts,
+		Queued: s.Queued, Failed: s.Failed, Oldest: s.Oldest, Proved: s.Proved, Failures: s.Failures, Damaged: s.Damaged,
 	}
 }
 
 func (w *worker) outcome() Outcome {
 	return Outcome{Target: w.target.Name, Location: w.target.Repo.Bucket().Location()}
-}
-
-// verdict is what is known of a snapshot in this target.
-func (w *worker) verdict(id repo.ID, m *repo.Manifest) verdict {
-	return w.q.marks.get(w.target.Name, id, w.target.Repo.Bucket().Location(), func() string { return m.Object.SHA256 })
 }
 
 // problem adds an error and what can be done about it to the attributes of a log line.
@@ -112,7 +111,10 @@ func problem(err error, attrs ...any) []any {
 // Look counts what is in the spool for each target, for somebody who does not run the queue. It must not be called
 // while Run or RunOnce work in this process: they count by themselves.
 func (q *Queue) Look() ([]Status, error) {
-	var failed []error
+	failed := []error{q.backlog.list(context.Background(), q.spool)}
+	for _, f := range q.followers {
+		f.recount()
+	}
 	for _, w := range q.workers {
 		if _, err := w.pending(); err != nil {
 			failed = append(failed, err)

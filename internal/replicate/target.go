@@ -13,7 +13,7 @@ import (
 	"github.com/drd-project/drd/internal/repo"
 )
 
-// Target is one place that gets every snapshot.
+// Target is one place that gets every snapshot and segment.
 type Target struct {
 	Name string
 	Repo *repo.Repository
@@ -23,8 +23,8 @@ type Target struct {
 
 // Payload is a sealed object on the local disk.
 type Payload struct {
-	ID     repo.ID
-	Name   string // "snapshot.db.zst.age"
+	ID     repo.ID // of the snapshot
+	Name   string  // "snapshot.db.zst.age"
 	Path   string
 	Size   int64  // bytes
 	SHA256 string // hex
@@ -52,6 +52,15 @@ func (t Target) Upload(ctx context.Context, p Payload) error {
 func (t Target) Commit(ctx context.Context, s *repo.Signed) error {
 	if err := t.Repo.Commit(ctx, s); err != nil {
 		return fmt.Errorf("commit to %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+// Store brings a segment, whose sealed object is at path: the object, then the record that commits it. It may be repeated;
+// equal objects that are there already are success.
+func (t Target) Store(ctx context.Context, s *repo.SignedSegment, path string) error {
+	if err := t.Repo.PutSegment(ctx, s, func() (io.ReadCloser, error) { return os.Open(path) }); err != nil {
+		return fmt.Errorf("upload to %s: %w", t.Name, err)
 	}
 	return nil
 }

@@ -3,43 +3,22 @@ package replicate
 import (
 	"context"
 	"errors"
-	"math"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/drd-project/drd/internal/repo"
 )
 
-// untilWoken is longer than a process lives.
-const untilWoken = time.Duration(math.MaxInt64)
-
 // worker brings snapshots to one target, one at a time: the newest first, for it is the best recovery point.
 type worker struct {
-	q      *Queue
-	target Target
-	home   string // directory of its marks and its lock
-	wake   chan struct{}
-	hurry  atomic.Bool // somebody asked for an attempt now
+	lane
 
-	mu       sync.Mutex
-	delivery *Delivery // the newest snapshot that was begun in this process
-	status   Status
+	delivery *Delivery // the newest snapshot that was begun in this process; guarded by the lane's lock
 
 	// The rest belongs to the goroutine that works.
 	begun    *Delivery // the delivery whose early upload was tried
 	tried    *Delivery // the delivery that had its attempt, by runOnce
 	uploaded repo.ID   // what this process has uploaded and not committed yet
 	newest   repo.ID   // the newest snapshot known at the last failure: a newer one is a reason to try again
-	retry    time.Time // no attempt before, with monotonic reading
-	refusing bool      // the last failure was a refusal
-}
-
-func (w *worker) signal() {
-	select {
-	case w.wake <- struct{}{}:
-	default: // it will look anyway
-	}
 }
 
 // offer has the payload of a delivery uploaded early. It takes the place of an older one.
@@ -87,19 +66,6 @@ func (w *worker) runOnce(ctx context.Context) {
 	}
 }
 
-func (w *worker) sleep(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-w.wake:
-	case <-ctx.Done():
-	}
-}
-
 // step makes one attempt if one is due, and returns how long there is nothing to do.
 func (w *worker) step(ctx context.Context) time.Duration {
 	pending, err := w.pending()
@@ -107,7 +73,7 @@ func (w *worker) step(ctx context.Context) time.Duration {
 		if wait := time.Until(w.retry); wait > 0 {
 			return wait
 		}
-		w.fail(repo.ID{}, err)
+		w.fail(ref{}, err)
 		return 0
 	}
 	if len(pending) == 0 {
@@ -135,14 +101,14 @@ func (w *worker) pending() ([]repo.ID, error) {
 	failed, oldest := 0, time.Time{}
 	for i := len(entries) - 1; i >= 0; i-- {
 		id := entries[i].id
-		switch w.judged(id) {
+		switch w.judged(snapshotRef(id)) {
 		case done, superseded:
 			continue
 		case damaged, conflict:
 			failed++
 		default:
 			// Another worker may have finished it since it was listed, and removed the marks too, after the manifest.
-			if has, err := w.q.spool.has(id); err != nil || !has {
+			if has, err := w.q.spool.has(snapshotRef(id)); err != nil || !has {
 				continue
 			}
 			pending = append(pending, id)
@@ -153,18 +119,6 @@ func (w *worker) pending() ([]repo.ID, error) {
 	return pending, nil
 }
 
-// judged is the verdict on a spooled snapshot. Where its manifest cannot be read the name alone decides: what is done is not
-// to be done again for that.
-func (w *worker) judged(id repo.ID) verdict {
-	return w.q.marks.get(w.target.Name, id, w.target.Repo.Bucket().Location(), func() string {
-		signed, err := w.q.spool.signed(id)
-		if err != nil {
-			return ""
-		}
-		return signed.Manifest.Object.SHA256
-	})
-}
-
 // choose takes the newest, and now and then another one while nothing succeeds.
 func (w *worker) choose(pending []repo.ID) repo.ID {
 	failures := w.attempts()
@@ -172,12 +126,6 @@ func (w *worker) choose(pending []repo.ID) repo.ID {
 		return pending[0]
 	}
 	return pending[1+failures/probeEvery%(len(pending)-1)]
-}
-
-func (w *worker) attempts() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.status.Attempts
 }
 
 // early uploads the payload of a snapshot that has no manifest yet. It is the first part of its first attempt: when it
@@ -205,7 +153,7 @@ func (w *worker) early(ctx context.Context, d *Delivery) error {
 		o.Err = err
 	default:
 		w.newest = d.ID
-		w.fail(d.ID, err)
+		w.fail(snapshotRef(d.ID), err)
 		o.Err = err
 	}
 	d.report(w, o)

@@ -25,7 +25,7 @@ func Header(ctx context.Context, plan *Plan) ([]byte, error) {
 		failed = append(failed, fmt.Errorf("read header from %s: %w", c.source.Name, err))
 	}
 	if len(failed) == 0 {
-		return nil, errors.New("the plan names no source: MakePlan did not make it")
+		return nil, errNoPlan
 	}
 	return nil, errors.Join(failed...)
 }
@@ -43,12 +43,8 @@ func (c candidate) header(ctx context.Context) ([]byte, error) {
 // CanOpen reports whether ids open the objects that a plan chose, by their headers alone, so that a wrong identity is found before
 // anybody confirms anything. It wraps seal.ErrNoIdentity when none does. Plugins may ask for a touch.
 func CanOpen(ctx context.Context, plan *Plan, ids []age.Identity) error {
-	header, err := Header(ctx, plan)
-	if err != nil {
+	if err := canOpenCopy(ctx, plan, ids); err != nil {
 		return err
-	}
-	if _, err := seal.Unlock(header, ids); err != nil {
-		return fmt.Errorf("snapshot %s: %w", plan.Snapshot.ID, err)
 	}
 	for _, e := range sealedFor(plan.chain) {
 		header, err := plan.found.header(ctx, e, plan.request.InsecureSkipSignature)
@@ -60,4 +56,23 @@ func CanOpen(ctx context.Context, plan *Plan, ids []age.Identity) error {
 		}
 	}
 	return nil
+}
+
+// canOpenCopy wants one of the copies of the snapshot to be opened: a target whose copy was changed must not keep anybody
+// from restoring the sound one of the next.
+func canOpenCopy(ctx context.Context, plan *Plan, ids []age.Identity) error {
+	var failed []error
+	for _, c := range plan.candidates {
+		header, err := c.header(ctx)
+		if err == nil {
+			if _, err = seal.Unlock(header, ids); err == nil {
+				return nil
+			}
+		}
+		failed = append(failed, fmt.Errorf("snapshot %s in %s: %w", plan.Snapshot.ID, c.source.Name, err))
+	}
+	if len(failed) == 0 {
+		return errNoPlan
+	}
+	return errors.Join(failed...)
 }

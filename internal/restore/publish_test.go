@@ -114,6 +114,7 @@ func publish(tb testing.TB, k *keys, file string, f snapshot.Facts, at time.Time
 	}
 	sealed := sealBytes(tb, plain, k)
 	m := manifestOf(f, plain[:len(plain)-sha256.Size], sealed, at)
+	m.Object.Recipients = k.recipients.Fingerprints()
 	if change != nil {
 		change(m)
 	}

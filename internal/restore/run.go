@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -48,7 +49,7 @@ func RunWith(ctx context.Context, plan *Plan, ids []age.Identity, insp snapshot.
 		progress = silent{}
 	}
 	if len(plan.candidates) == 0 || plan.chain == nil {
-		return nil, errors.New("the plan names no source: MakePlan did not make it")
+		return nil, errNoPlan
 	}
 	dest, err := checkDestination(plan.request)
 	if err != nil {
@@ -71,6 +72,9 @@ func RunWith(ctx context.Context, plan *Plan, ids []age.Identity, insp snapshot.
 	r.result.Seconds = time.Since(begin).Seconds()
 	return &r.result, nil
 }
+
+// errNoPlan is a mistake of the caller.
+var errNoPlan = errors.New("the plan names no source: MakePlan did not make it")
 
 // run is one restore under way.
 type run struct {
@@ -156,7 +160,7 @@ func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !curable(err) {
+		if !curableCopy(err, r.manifest, ids) {
 			break
 		}
 		if i+1 < len(candidates) {
@@ -178,10 +182,24 @@ func (r *run) mode() fetchMode {
 	return fetchMode{hash: r.options.Thorough || r.plan.Signature.State != SignatureVerified, toEnd: r.options.Thorough}
 }
 
-// curable reports whether another copy of the object may do better.
+// curable reports whether another object may do better.
 func curable(err error) bool {
 	var here *LocalError
 	return !errors.As(err, &here) && !errors.Is(err, seal.ErrNoIdentity)
+}
+
+// curableCopy reports whether another copy of a snapshot may do better. That no identity opens this one says nothing where
+// the manifest names one of theirs: the copy was changed in its header, or another object was put in its place.
+func curableCopy(err error, m *repo.Manifest, ids []age.Identity) bool {
+	return curable(err) || errors.Is(err, seal.ErrNoIdentity) && mayOpen(m, ids)
+}
+
+// mayOpen reports whether the object was sealed for one of ids, as far as that is known without it.
+func mayOpen(m *repo.Manifest, ids []age.Identity) bool {
+	return slices.ContainsFunc(ids, func(id age.Identity) bool {
+		fingerprint := seal.Fingerprint(id)
+		return fingerprint == "" || slices.Contains(m.Object.Recipients, fingerprint)
+	})
 }
 
 // check proves that the store is sound and the one that the manifest describes.

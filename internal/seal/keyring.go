@@ -18,11 +18,15 @@ import (
 // KeyRing keeps the file keys of fresh objects, in memory and as 0600 files in a directory that a
 // reboot empties. A restarted daemon finds them there; a stolen disk does not hold them. It is safe
 // for concurrent use. Its owner forgets keys that are no longer needed.
+//
+// A large object has a key file (Put). Small ones, of which there are many, share a few files (Append), which one process at a
+// time may write.
 type KeyRing struct {
 	dir string
 
 	mu   sync.Mutex
 	keys map[string]FileKey
+	logs keyLogs
 }
 
 // OpenKeyRing uses dir, creating it (0700) when it is missing. It refuses a directory that others may
@@ -41,7 +45,7 @@ func OpenKeyRing(dir string) (*KeyRing, error) {
 	if err := errors.Join(checkOwner(dir, info), checkMode(dir, info, "run `chmod 0700 %s`")); err != nil {
 		return nil, fmt.Errorf("open key ring: %w", err)
 	}
-	ring := &KeyRing{dir: dir, keys: make(map[string]FileKey)}
+	ring := &KeyRing{dir: dir, keys: make(map[string]FileKey), logs: keyLogs{dir: dir, keys: make(map[[sha256.Size]byte]loggedKey)}}
 	if err := ring.sweep(); err != nil {
 		return nil, fmt.Errorf("open key ring: %w", err)
 	}
@@ -61,7 +65,7 @@ func (k *KeyRing) Put(object string, key FileKey) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.keys[object] = key
-	if err := k.write(k.path(object), key); err != nil {
+	if err := replaceFile(k.dir, k.path(object), key.Encode()); err != nil {
 		return fmt.Errorf("keep file key of %s beyond a restart: %w", object, err)
 	}
 	return nil
@@ -77,19 +81,24 @@ func (k *KeyRing) Get(object string) (FileKey, bool) {
 	}
 	key, err := ReadFileKey(k.path(object))
 	if err != nil {
-		return FileKey{}, false
+		return k.logs.get(object)
 	}
 	k.keys[object] = key
 	return key, true
 }
 
-// Forget drops the key of an object. Forgetting what is not there is no error.
-func (k *KeyRing) Forget(object string) error {
+// Forget drops the keys of objects. Forgetting what is not there is no error. Many at once are cheaper than one by one.
+func (k *KeyRing) Forget(objects ...string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.keys, object)
-	if err := os.Remove(k.path(object)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget file key of %s: %w", object, err)
+	for _, object := range objects {
+		delete(k.keys, object)
+		if err := os.Remove(k.path(object)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget file key of %s: %w", object, err)
+		}
+	}
+	if err := k.logs.forget(objects); err != nil {
+		return fmt.Errorf("forget file keys: %w", err)
 	}
 	return nil
 }
@@ -105,14 +114,14 @@ func (k *KeyRing) path(object string) string {
 	return filepath.Join(k.dir, hex.EncodeToString(sum[:])+keySuffix)
 }
 
-// write replaces the file as a whole. There is no fsync: a crash of the machine empties the directory
+// replaceFile replaces a file of dir as a whole. There is no fsync: a crash of the machine empties the directory
 // anyway, and a crash of the process loses nothing that was written.
-func (k *KeyRing) write(path string, key FileKey) error {
-	f, err := os.CreateTemp(k.dir, tempPrefix) // mode 0600
+func replaceFile(dir, path string, content []byte) error {
+	f, err := os.CreateTemp(dir, tempPrefix) // mode 0600
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(key.Encode())
+	_, err = f.Write(content)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}

@@ -10,13 +10,14 @@ type rule struct {
 }
 
 // everybody may import these, which know nothing themselves.
-var everybody = []string{"hint", "disk", "lock"}
+var everybody = []string{"hint", "disk", "lock", "priority"}
 
 // rules is the table: one line per directory. A new one needs its line here, so that somebody thinks about its place.
 var rules = []rule{
 	{dir: "hint"},
 	{dir: "disk"},
 	{dir: "lock"},
+	{dir: "priority"},
 
 	// Bytes and keys: none of this knows what a backup is.
 	{dir: "storage"},
@@ -29,6 +30,7 @@ var rules = []rule{
 
 	// What is in a repository, and not how it got there.
 	{dir: "repo", knows: []string{"storage", "seal"}},
+	{dir: "unlock", knows: []string{"storage", "seal", "repo"}},
 	{dir: "retention", knows: []string{"storage", "seal", "repo"}},
 	{dir: "prune", knows: []string{"storage", "seal", "repo", "retention"}},
 	{dir: "replicate", knows: []string{"storage", "seal", "repo"}},
@@ -51,10 +53,11 @@ var rules = []rule{
 	// A drill is a restore that nobody needed yet. Only members, which compares the live ones, may know internal/etcd.
 	{dir: "survey", knows: []string{"child", "mvcc", "storage", "seal", "repo", "proof"}, etcd: true},
 	{dir: "scratch", etcd: true},
-	{dir: "drill", knows: []string{"mvcc", "storage", "seal", "repo", "proof", "snapshot", "archive", "restore", "scratch", "survey"}, etcd: true},
+	{dir: "drill", knows: []string{"mvcc", "storage", "seal", "repo", "retention", "proof", "snapshot", "archive", "restore", "scratch", "survey"}, etcd: true},
 	{dir: "verify", knows: []string{"storage", "seal", "repo", "proof", "snapshot", "archive", "restore", "scratch", "survey", "drill"}, etcd: true},
 	{dir: "members", knows: []string{"storage", "seal", "repo", "etcd", "snapshot"}, etcd: true},
 
+	{dir: "archiver", knows: []string{"storage", "seal", "repo", "replicate", "etcd", "mvcc", "snapshot", "archive"}, etcd: true},
 	{dir: "daemon", all: true, etcd: true},
 	{dir: "demo", all: true, etcd: true},
 	{dir: "status", knows: []string{"seal", "repo", "replicate", "proof", "advisory"}},
