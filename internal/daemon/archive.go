@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/drd-project/drd/internal/backup"
@@ -28,6 +30,9 @@ const (
 	archiveExtra = time.Minute
 	// archiveTold is how often the metrics say how far the archive is behind.
 	archiveTold = 5 * time.Second
+	// archiveTail is how long the daemon goes on at its end to bring the last seconds of the archive to the targets: far below
+	// systemd's patience of 90 s.
+	archiveTail = 5 * time.Second
 )
 
 // archiving runs the archive, and takes the snapshots that it asks for.
@@ -39,6 +44,7 @@ type archiving struct {
 	log     *slog.Logger
 	now     func() time.Time
 	wanted  chan struct{} // holds a wish
+	ended   chan struct{} // closed when the tail is in the spool
 }
 
 // newArchiving makes the archive of cfg and has every snapshot told to it; nil where there is none.
@@ -46,7 +52,7 @@ func newArchiving(ctx context.Context, cfg *Config) (*archiving, error) {
 	if cfg.Archive == nil {
 		return nil, nil
 	}
-	a := &archiving{queue: cfg.Queue, metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now, wanted: make(chan struct{}, 1)}
+	a := &archiving{queue: cfg.Queue, metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now, wanted: make(chan struct{}, 1), ended: make(chan struct{})}
 	archive, err := cfg.Archive(ctx, a.want, cfg.Metrics.ArchiveGap)
 	if err != nil {
 		return nil, err
@@ -62,6 +68,38 @@ func newArchiving(ctx context.Context, cfg *Config) (*archiving, error) {
 	}
 	cfg.Backup = a.take
 	return a, nil
+}
+
+// run writes the archive until ctx ends.
+func (a *archiving) run(ctx context.Context) {
+	defer close(a.ended)
+	a.archive.Run(ctx)
+}
+
+// runQueue runs the queue until ctx ends and the tail of the archive is in every target that takes it, or some seconds are over.
+// Without an archive, a is nil.
+func (a *archiving) runQueue(ctx context.Context, q *replicate.Queue) {
+	if a == nil {
+		q.Run(ctx)
+		return
+	}
+	outliving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var tail sync.WaitGroup
+	tail.Go(func() {
+		defer stop()
+		<-ctx.Done()
+		<-a.ended
+		for end := time.Now().Add(archiveTail); time.Now().Before(end) && slices.ContainsFunc(q.Status(), underWay); {
+			time.Sleep(archiveTail / 100)
+		}
+	})
+	q.Run(outliving)
+	tail.Wait()
+}
+
+// underWay reports whether a target takes segments and has not got all.
+func underWay(s replicate.Status) bool {
+	return s.Segments.Queued > s.Segments.Failed && s.Segments.Attempts == 0
 }
 
 func (a *archiving) want() {

@@ -120,12 +120,12 @@ func Run(ctx context.Context, cfg Config) error {
 		if cfg.Queue != nil {
 			r := &replication{queue: cfg.Queue, metrics: cfg.Metrics, tell: tell, fresh: ticks.want}
 			r.stored = func(target string) { look.again(); prunes.again(); drills.arrived(target) }
-			g.Go(func() error { cfg.Queue.Run(ctx); return nil })
+			g.Go(func() error { archive.runQueue(ctx, cfg.Queue); return nil })
 			g.Go(func() error { r.watch(ctx); return nil })
 		}
 	}
 	if archive != nil {
-		g.Go(func() error { archive.archive.Run(ctx); return nil })
+		g.Go(func() error { archive.run(ctx); return nil })
 		g.Go(func() error { archive.snapshots(ctx); return nil })
 		g.Go(func() error { archive.tell(ctx); return nil })
 	}

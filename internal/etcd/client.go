@@ -8,6 +8,7 @@
 // serializable Range that counts (to learn what was compacted; no key and no value is returned), plus
 // Authenticate where the cluster has users. Alarms are read from the status. All of them work without a
 // quorum, except Authenticate, which etcd runs through raft; a login that was made before goes on to be good.
+// What follows the cluster asks more: Watch, Leases, LeaseTimeToLive and AuthStatus, which want a leader.
 //
 // Certificates and CA are read again for each new connection, because distributions rotate them
 // under a running daemon. Errors name the cause in one line: the file, the date, the certificate.

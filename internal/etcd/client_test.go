@@ -293,6 +293,9 @@ func TestLearner(t *testing.T) {
 	if _, err := c.HashKV(t.Context(), "", 10); !errors.Is(err, etcd.ErrLearner) {
 		t.Errorf("HashKV: %v, want ErrLearner", err)
 	}
+	if _, err := c.Watch(t.Context(), 1); !errors.Is(err, etcd.ErrLearner) {
+		t.Errorf("Watch: %v, want ErrLearner", err)
+	}
 	if _, err := c.Members(t.Context()); !errors.Is(err, etcd.ErrLearner) {
 		t.Errorf("Members: %v, want ErrLearner", err)
 	}

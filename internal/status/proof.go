@@ -29,8 +29,8 @@ func (r *Report) judgeProof(seen []found, period time.Duration) {
 	}
 }
 
-// judgeFailed names the snapshots whose newest drill failed, and what else failed in the newest record: that may be one that
-// cannot be restored by its manifest already.
+// judgeFailed names the snapshots whose newest drill failed, and what else failed in the newest run that found anything out: that
+// may be one that cannot be restored by its manifest already.
 func (r *Report) judgeFailed(target string, f found) {
 	var failed []string
 	var last proof.Standing
@@ -43,7 +43,7 @@ func (r *Report) judgeFailed(target string, f found) {
 	for _, e := range f.failed {
 		add(e.ID.String(), f.history.OfEntry(e))
 	}
-	if rec := f.history.Newest(); rec != nil {
+	for _, rec := range f.history.LastRun(conclusive) {
 		for _, d := range rec.Drills {
 			if d.Outcome == proof.Failed && !slices.Contains(failed, d.Snapshot) && (f.latest == nil || d.Snapshot > f.latest.ID.String()) {
 				add(d.Snapshot, f.history.Of(d.Snapshot, d.ManifestSHA256))
@@ -60,6 +60,11 @@ func (r *Report) judgeFailed(target string, f found) {
 	}
 	r.problem(hint.New(fmt.Errorf("target %s: the drill of %s%s FAILED, the last on %s: %s", target, strings.Join(failed, ", "), more, last.At.Format(time.RFC3339), last.Cause),
 		"drd verify ID tries again and shows every check; restore another snapshot, or from another target"))
+}
+
+// conclusive says whether a record tells of the target, and not only that something could not be found out.
+func conclusive(rec *proof.Record) bool {
+	return rec.Telling() && slices.ContainsFunc(rec.Drills, func(d proof.Drill) bool { return d.Outcome != proof.Inconclusive })
 }
 
 // judgeOverdue says that no drill passed for a time. A target that is younger than that had no chance yet.

@@ -76,6 +76,11 @@ func TestLookAtProof(t *testing.T) {
 			s.drill(1, ago(3*time.Hour), older, proof.LevelDrill, proof.Passed)
 			s.drill(0, ago(10*time.Minute), ago(30*time.Minute), proof.LevelDrill, proof.Failed)
 		}, proof.StateUnproven, 3 * time.Hour, 0, []string{"target a: the drill of "}},
+		"what cannot be restored at all, and the rest of the run": {func(s *site) {
+			s.drill(1, ago(3*time.Hour), older, proof.LevelDrill, proof.Passed)
+			s.drill(0, ago(10*time.Minute), ago(30*time.Minute), proof.LevelDrill, proof.Failed)
+			s.drill(0, ago(9*time.Minute), older, proof.LevelDrill, proof.Passed)
+		}, proof.StateUnproven, 9 * time.Minute, 0, []string{"target a: the drill of "}},
 		"alarms": {func(s *site) {
 			s.cfg.VerifyPeriod = 0
 			s.manifest.Alarms = []string{"NOSPACE on member a1"}

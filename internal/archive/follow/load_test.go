@@ -1,0 +1,104 @@
+package follow_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/drd-project/drd/internal/archive/follow"
+	"github.com/drd-project/drd/internal/mvcc"
+)
+
+// TestCompactedAllTheTime: compactions that come as often as etcd can take them leave nothing out, and do not stop an archive that
+// keeps up. What was compacted is compared with what etcd's own client saw.
+func TestCompactedAllTheTime(t *testing.T) {
+	for _, version := range allVersions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			c, o := newCluster(t, version), newOwner(t)
+			c.write(20)
+			from := c.revision()
+			o.at.Revision = from
+			var mu sync.Mutex
+			var seen []mvcc.Entry
+			done := make(chan struct{})
+			ctx, stop := context.WithCancel(t.Context())
+			reference := c.kv.Watch(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithRev(from+1))
+			go func() {
+				defer close(done)
+				for r := range reference {
+					mu.Lock()
+					for _, e := range r.Events {
+						sub := int64(0)
+						if n := len(seen); n > 0 && seen[n-1].Main == e.Kv.ModRevision {
+							sub = seen[n-1].Sub + 1
+						}
+						seen = append(seen, mvcc.FromEvent((*mvccpb.Event)(e), sub))
+					}
+					mu.Unlock()
+				}
+			}()
+			t.Cleanup(func() { stop(); <-done })
+			r := o.start(o.follower(), c.drd)
+			c.put("begun", "x")
+			o.until(r, c.revision())
+			for range 40 {
+				c.write(10)
+				c.compactTo(c.revision())
+			}
+			o.until(r, c.revision())
+			time.Sleep(500 * time.Millisecond) // for the reference
+			entries, _ := o.union()
+			mu.Lock()
+			defer mu.Unlock()
+			sameHistory(t, seen, entries)
+			if last := o.taken()[len(o.taken())-1].Segment; last.CompactRevision > c.compact || last.CompactRevision == 0 {
+				t.Errorf("compact revision %d, the member's is %d", last.CompactRevision, c.compact)
+			}
+		})
+	}
+}
+
+// TestManyLeases: each of thousands of leases is asked about once, and told as it was granted.
+func TestManyLeases(t *testing.T) {
+	const leases = 5000
+	c, o := newCluster(t, "3.7"), newOwner(t)
+	c.put("a", "x")
+	o.at.Revision = c.revision()
+	f := o.follower(func(cfg *follow.Config) { cfg.Poll = time.Hour })
+	r := o.start(f, c.drd)
+	var mu sync.Mutex
+	granted := make(map[int64]int64)
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(32)
+	for i := range int64(leases) {
+		group.Go(func() error {
+			l, err := c.kv.Grant(ctx, 1000+i)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			granted[int64(l.ID)] = 1000 + i
+			mu.Unlock()
+			_, err = c.kv.Put(ctx, fmt.Sprint("leased", i), "x", clientv3.WithLease(l.ID))
+			return err
+		})
+	}
+	c.must(group.Wait())
+	o.until(r, c.revision())
+	_, told := o.union()
+	for id, seconds := range granted {
+		if told[id] != seconds {
+			t.Fatalf("lease %x was granted for %d s, the archive has %d", id, seconds, told[id])
+		}
+	}
+	if len(told) != leases || f.UnknownLeases() != 0 {
+		t.Errorf("%d leases, %d unknown", len(told), f.UnknownLeases())
+	}
+}

@@ -1,0 +1,347 @@
+package follow_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/drd-project/drd/internal/archive"
+	"github.com/drd-project/drd/internal/archive/follow"
+	"github.com/drd-project/drd/internal/etcd"
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/test/servers"
+)
+
+// archived writes, and has a follower archive it.
+func (o *owner) archived(c *cluster, n int) {
+	o.t.Helper()
+	o.at.Revision = c.revision()
+	r := o.start(o.follower(), c.drd)
+	c.write(n)
+	r.end()
+}
+
+// fails runs a follower from the owner's position and returns its error.
+func (o *owner) fails(c *etcd.Client, changes ...func(*follow.Config)) error {
+	o.t.Helper()
+	before := len(o.taken())
+	err := o.start(o.follower(changes...), c).wait()
+	if n := len(o.taken()); n != before {
+		o.t.Errorf("it archived %d segments all the same", n-before)
+	}
+	return err
+}
+
+// manifest describes a snapshot as the follower needs it.
+func (c *cluster) manifest(db *bolt.DB) *repo.Manifest {
+	c.t.Helper()
+	s, err := c.drd.Status(c.t.Context())
+	c.must(err)
+	return &repo.Manifest{
+		ID: "20261122T100000Z-r1-1", Timeline: timeline, EtcdClusterID: etcd.FormatID(s.ClusterID), Revision: s.Revision,
+		CompactRevision: c.compact, CaptureEnd: time.Now().UTC(), Member: repo.Member{ID: etcd.FormatID(s.MemberID), Name: "default"},
+	}
+}
+
+// fromSnapshot has the follower make segments of a snapshot taken now.
+func (o *owner) fromSnapshot(c *cluster, f *follow.Follower) (at follow.Position, err error) {
+	o.t.Helper()
+	db := store(o.t, c.kv)
+	if viewErr := db.View(func(tx *bolt.Tx) error {
+		at, err = f.FromSnapshot(o.t.Context(), tx, c.manifest(db), o.position(), 0)
+		return nil
+	}); viewErr != nil {
+		o.t.Fatal(viewErr)
+	}
+	return at, err
+}
+
+// What a watch must not catch up with comes out of a snapshot, the same to the byte.
+func TestBehind(t *testing.T) {
+	for _, version := range allVersions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			c, o := newCluster(t, version), newOwner(t)
+			c.write(20)
+			base, from := store(t, c.kv), c.revision()
+			o.archived(c, 50)
+			c.write(100)
+			c.extremes()
+			few := func(cfg *follow.Config) { cfg.MaxBehind = 50 }
+			if err := o.fails(c.drd, few); !errors.Is(err, follow.ErrBehind) {
+				t.Fatalf("100 revisions behind: %v", err)
+			}
+			little := func(cfg *follow.Config) { cfg.MaxBehindBytes = 4096 }
+			if err := o.fails(c.drd, little); !errors.Is(err, follow.ErrBehind) {
+				t.Fatalf("megabytes behind: %v", err)
+			}
+
+			small := func(cfg *follow.Config) { cfg.FlushBytes = 100_000 }
+			before := o.position()
+			at, err := o.fromSnapshot(c, o.follower(small))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at != o.position() || at.Revision != c.revision() || before.Revision+1 != o.taken()[1].Segment.First {
+				t.Errorf("from %+v to %+v, remembered is %+v", before, at, o.position())
+			}
+			r := o.start(o.follower(), c.drd) // compares with what the snapshot said
+			c.write(50)
+			r.end()
+
+			entries, leases := o.union()
+			sameHistory(t, extract(t, store(t, c.kv), from, c.revision()), entries)
+			for id, seconds := range leases {
+				if seconds != c.granted[id] {
+					t.Errorf("lease %x was granted for %d s, the archive has %d", id, c.granted[id], seconds)
+				}
+			}
+			o.checkLate()
+			o.replay(base, from, c.hashes)
+		})
+	}
+}
+
+// checkLate: what a snapshot told is late, and lies in the time of its segment.
+func (o *owner) checkLate() {
+	o.t.Helper()
+	late := 0
+	for _, s := range o.taken() {
+		for _, stamp := range o.read(s).stamps {
+			if stamp.Late {
+				late++
+			}
+		}
+	}
+	if late < 2 {
+		o.t.Errorf("%d stamps are late", late)
+	}
+}
+
+// A compaction ahead of the archive makes a gap, which is named.
+func TestCompactedAhead(t *testing.T) {
+	for _, version := range allVersions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			c, o := newCluster(t, version), newOwner(t)
+			c.write(20)
+			o.archived(c, 20)
+			last := o.position().Revision
+			c.write(20)
+
+			c.compactTo(last) // its changes may be gone in part: either way nothing is wrong
+			err := o.start(o.follower(), c.drd).endOr()
+			if err != nil && !errors.Is(err, follow.ErrBehind) {
+				t.Fatalf("compacted at the last archived revision: %v", err)
+			}
+			c.write(20)
+			c.compactTo(c.revision() - 3)
+			var compacted *etcd.CompactedError
+			err = o.fails(c.drd)
+			if !errors.Is(err, follow.ErrBehind) || !errors.As(err, &compacted) || compacted.Compact != c.compact || compacted.Wanted != o.position().Revision+1 {
+				t.Fatalf("compacted beyond: %v", err)
+			}
+			if _, err := o.fromSnapshot(c, o.follower()); !errors.Is(err, etcd.ErrCompacted) {
+				t.Errorf("a snapshot of what is left: %v", err)
+			}
+		})
+	}
+}
+
+// endOr stops it unless it fails soon.
+func (r *running) endOr() error {
+	select {
+	case <-r.done:
+	case <-time.After(time.Second):
+		r.stop()
+		<-r.done
+	}
+	return r.err
+}
+
+// A slow owner is waited for, and a compaction may overtake the watch meanwhile.
+func TestSlowOwnerIsOvertaken(t *testing.T) {
+	for _, version := range allVersions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			c, o := newCluster(t, version), newOwner(t)
+			c.write(20)
+			o.at.Revision = c.revision()
+			waiting, goOn := make(chan struct{}), make(chan struct{})
+			o.ready = func() error {
+				select {
+				case waiting <- struct{}{}:
+					<-goOn
+				case <-goOn:
+				}
+				return nil
+			}
+			r := o.start(o.follower(func(cfg *follow.Config) { cfg.MaxBehind = 200 }), c.drd)
+			c.put("first", "x")
+			<-waiting
+			value := strings.Repeat("v", 1<<20)
+			for range 40 { // more than the connection and the server's channels hold
+				c.put("large", value)
+			}
+			c.write(3000)
+			c.compactTo(c.revision())
+			close(goOn)
+			err := r.wait()
+			if !errors.Is(err, follow.ErrBehind) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestOtherHistory: a store that does not continue the archive is found out, also when it has the same cluster and member ID.
+func TestOtherHistory(t *testing.T) {
+	for _, version := range allVersions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			c, o := newCluster(t, version), newOwner(t)
+			c.write(30)
+			o.archived(c, 30)
+
+			rebuilt := rebuild(t, c.server)
+			soon := func(cfg *follow.Config) { cfg.Settle = 300 * time.Millisecond }
+			if err := o.fails(rebuilt.drd, soon); !errors.Is(err, follow.ErrOtherHistory) {
+				t.Errorf("with lower revisions: %v", err)
+			}
+			before, err := c.drd.Status(t.Context()) // the old connection finds the new member
+			c.must(err)
+			if etcd.FormatID(before.ClusterID) != o.position().EtcdClusterID {
+				t.Fatal("the rebuilt cluster has another ID: this proves nothing")
+			}
+			for rebuilt.revision() < o.position().Revision+10 {
+				rebuilt.put("other", "history")
+			}
+			if err := o.fails(rebuilt.drd); !errors.Is(err, follow.ErrOtherHistory) {
+				t.Errorf("with other changes: %v", err)
+			}
+			if _, err := o.fromSnapshot(rebuilt, o.follower()); !errors.Is(err, follow.ErrOtherHistory) {
+				t.Errorf("a snapshot with other changes: %v", err)
+			}
+			foreign := newCluster(t, version, "--initial-cluster-token", "another")
+			for foreign.revision() < o.position().Revision+10 {
+				foreign.put("other", "cluster")
+			}
+			if err := o.fails(foreign.drd); !errors.Is(err, follow.ErrOtherHistory) {
+				t.Errorf("another cluster: %v", err)
+			}
+		})
+	}
+}
+
+// rebuild replaces a member by an empty one in the same place.
+func rebuild(t *testing.T, old *servers.Etcd) *cluster {
+	t.Helper()
+	old.Stop()
+	port := func(url string) (n int) {
+		if _, err := fmt.Sscanf(url, "http://127.0.0.1:%d", &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	return newClusterOf(t, servers.StartEtcd(t, servers.EtcdConfig{
+		Version: old.Version(), DataDir: filepath.Join(t.TempDir(), "again"), ClientPort: port(old.Endpoint()), PeerPort: port(old.PeerURL()),
+	}))
+}
+
+// TestKilled gives a follower up at each step: the next one makes the history whole.
+func TestKilled(t *testing.T) {
+	errKilled := errors.New("killed")
+	c, o := newCluster(t, "3.7"), newOwner(t)
+	c.write(20)
+	from := c.revision()
+	o.at.Revision = from
+	for round := range 12 {
+		calls := 0
+		sealed := o.config().Ready
+		cfg := o.config()
+		cfg.FlushInterval, cfg.FlushBytes = 20*time.Millisecond, 2000
+		ready := func(ctx context.Context, s *archive.Sealed) (string, error) {
+			if calls++; calls <= round/2 {
+				return sealed(ctx, s)
+			}
+			if round%2 == 0 {
+				return "", errKilled // before it is remembered
+			}
+			was, kept := o.position(), *s
+			kept.Path += ".kept"
+			if err := os.Link(s.Path, kept.Path); err != nil {
+				return "", err
+			}
+			if _, err := sealed(ctx, &kept); err != nil {
+				return "", err
+			}
+			o.at = was // or after it is stored, and the position is lost
+			return "", errKilled
+		}
+		cfg.Ready = ready
+		f, err := follow.New(cfg)
+		c.must(err)
+		r := o.start(f, c.drd)
+		for n := 0; n < 200 && r.alive(); n++ {
+			c.write(10)
+		}
+		if err := r.wait(); !errors.Is(err, errKilled) {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+	o.until(o.start(o.follower(func(cfg *follow.Config) { cfg.MaxBehind = 1e6 }), c.drd), c.revision())
+	entries, _ := o.union()
+	sameHistory(t, extract(t, store(t, c.kv), from, c.revision()), entries)
+	if drafts, err := filepath.Glob(filepath.Join(o.dir, "drafts", "*")); err != nil || len(drafts) != 0 {
+		t.Errorf("left behind: %v, %v", drafts, err)
+	}
+}
+
+func (r *running) alive() bool {
+	select {
+	case <-r.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// A deletion of a hundred thousand keys is one revision of one segment.
+func TestManyDeletions(t *testing.T) {
+	const keys = 100_000
+	for _, version := range allVersions {
+		t.Run(version, func(t *testing.T) {
+			c, o := newCluster(t, version), newOwner(t)
+			for i := 0; i < keys; {
+				var ops []clientv3.Op
+				for range 10_000 {
+					ops = append(ops, clientv3.OpPut(fmt.Sprintf("/registry/some/where/%08d", i), "x"))
+					i++
+				}
+				_, err := c.kv.Txn(t.Context()).Then(ops...).Commit()
+				c.must(err)
+			}
+			o.at.Revision = c.revision()
+			from := o.at.Revision
+			r := o.start(o.follower(), c.drd)
+			_, err := c.kv.Delete(t.Context(), "/", clientv3.WithPrefix())
+			c.must(err)
+			c.put("after", "x")
+			o.until(r, c.revision())
+			r.end()
+			r = o.start(o.follower(), c.drd)
+			c.put("after", "y")
+			o.until(r, c.revision())
+			entries, _ := o.union()
+			sameHistory(t, extract(t, store(t, c.kv), from, c.revision()), entries)
+		})
+	}
+}
