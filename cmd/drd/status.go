@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"github.com/drd-project/drd/internal/daemon"
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/replicate"
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/restore"
 	"github.com/drd-project/drd/internal/status"
 )
 
@@ -69,6 +72,11 @@ func statusConfig(n *node, now time.Time) (status.Config, error) {
 	ticks, err := n.cfg.Snapshot.Ticks()
 	if err != nil {
 		return cfg, err
+	}
+	if n.cfg.Archive.Enabled {
+		cfg.Newest = func(ctx context.Context, r *repo.Repository, snapshot *repo.Entry) (time.Time, error) {
+			return restore.NewestInstant(ctx, r, snapshot, n.trust)
+		}
 	}
 	cfg.Queue, cfg.Period = n.runner.Queue(), daemon.LongestGap(ticks, now)
 	cfg.Lost, err = replicate.Losses(n.cfg.StateDir)

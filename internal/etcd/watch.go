@@ -59,9 +59,11 @@ type Batch struct {
 	Whole int64
 }
 
-// Watch tells every change of the key space, in order. Whether it has told all there is says the member's Status, whose revision is
-// Whole then: etcd since 3.5.8 does not answer a watch that asks for its progress before its first change. It reads from the member only what Next asks for: a slow reader
-// costs no memory, neither here nor there, except for what gRPC has under way (4 MiB and a message).
+// Watch tells every change of the key space, in order. It reads from the member only what Next asks for: a slow reader costs no
+// memory, neither here nor there, except for what gRPC has under way (4 MiB and a message).
+//
+// Whether it has told all there is shows in the member's Status, whose revision is Whole then. Asking the watch itself for its
+// progress would not do: since 3.5.8 etcd does not answer one that has told nothing yet.
 //
 // A message of etcd holds one revision, or up to 1000 of them while the watch is catching up: it can be a few bytes or 1.5 GB. etcd
 // divides messages when it is asked to, but it takes quadratic time in the number of changes: a deletion of 100,000 keys

@@ -54,6 +54,25 @@ func ReadWindow(ctx context.Context, r *repo.Repository, cat *repo.Catalogue, tr
 	return w, nil
 }
 
+// NewestInstant is the newest instant that a repository can restore from one of its snapshots and the archive behind it, without a
+// hole between them. It reads the commit records of the segments behind the snapshot only.
+func NewestInstant(ctx context.Context, r *repo.Repository, snapshot *repo.Entry, trust *seal.Trust) (time.Time, error) {
+	m := snapshot.Manifest
+	found, err := r.ListSegments(ctx, repo.SegmentQuery{Timeline: m.Timeline, After: m.Revision - 1}, trust)
+	if err != nil {
+		return time.Time{}, err
+	}
+	newest := m.CaptureStart
+	for _, a := range archive.NewHistory(m.Timeline, []repo.Entry{*snapshot}, found.Entries, false).Window() {
+		if a.First <= m.Revision && a.Last >= m.Revision {
+			for _, s := range a.Times {
+				newest = later(newest, s.To)
+			}
+		}
+	}
+	return newest, nil
+}
+
 func windowRange(a archive.Range) WindowRange {
 	r := WindowRange{First: a.First, Last: a.Last, Times: []WindowSpan{}}
 	for _, s := range a.Times {

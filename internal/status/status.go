@@ -30,6 +30,9 @@ type Config struct {
 	Trust   *seal.Trust
 	// Queue holds what waits for each target; its workers need not run. nil: this host takes no snapshots.
 	Queue *replicate.Queue
+	// Newest is the newest instant that can be restored from a snapshot of a target and the archive behind it; nil: nobody
+	// looks at the archive.
+	Newest func(ctx context.Context, r *repo.Repository, snapshot *repo.Entry) (time.Time, error)
 	// Lost are the snapshots that this host recorded as lost for a target, by replicate.Losses.
 	Lost []replicate.Loss
 	// Period is the longest time between two ticks of the schedule. A recovery point older than twice that is a problem.
@@ -45,7 +48,8 @@ type Report struct {
 	Cluster string    `json:"cluster"`
 	Time    time.Time `json:"time"` // of the look, UTC
 	Healthy bool      `json:"healthy"`
-	// RecoveryPoint is the newest instant that any target can restore; nil: none can restore anything.
+	// RecoveryPoint is the newest instant that any target can restore, from snapshots and the archive; nil: none can restore
+	// anything.
 	RecoveryPoint *time.Time `json:"recovery_point"`
 	Snapshot      string     `json:"snapshot,omitempty"` // that restores to it
 	Proof         string     `json:"proof,omitempty"`    // of this snapshot, one of proof.State…
@@ -54,6 +58,8 @@ type Report struct {
 	Proved   *time.Time `json:"proved"`
 	Targets  []Target   `json:"targets"`
 	Problems []Problem  `json:"problems"` // gravest first; empty when healthy
+
+	captured time.Time // of the newest snapshot that can be restored
 }
 
 // Target is how one target stands.
@@ -79,6 +85,8 @@ type found struct {
 	failed  []*repo.Entry // those that Target.Failed counts, oldest first
 	err     error         // why it was not read, or holds nothing
 	unknown error         // why its drill records were not read
+
+	unarchived error // why it is not known how far its archive reaches
 }
 
 // Problem is one thing that a person should do something about.
@@ -93,7 +101,7 @@ func Look(ctx context.Context, cfg Config, now time.Time) *Report {
 	seen := make([]found, len(cfg.Targets))
 	var wg sync.WaitGroup
 	for i, t := range cfg.Targets {
-		wg.Go(func() { r.Targets[i], seen[i] = look(ctx, t, cfg.Trust, now) })
+		wg.Go(func() { r.Targets[i], seen[i] = look(ctx, t, cfg, now) })
 	}
 	wg.Wait()
 	if cfg.Queue != nil {
@@ -108,17 +116,17 @@ func Look(ctx context.Context, cfg Config, now time.Time) *Report {
 	return r
 }
 
-func look(ctx context.Context, t replicate.Target, trust *seal.Trust, now time.Time) (Target, found) {
+func look(ctx context.Context, t replicate.Target, cfg Config, now time.Time) (Target, found) {
 	ctx, cancel := context.WithTimeout(ctx, targetTimeout)
 	defer cancel()
 	out, seen := Target{Name: t.Name, Location: t.Repo.Bucket().Location()}, found{history: &proof.History{}}
-	c, err := t.Repo.Catalogue(ctx, trust)
+	c, err := t.Repo.Catalogue(ctx, cfg.Trust)
 	if err != nil {
 		seen.err = err
 		return out, seen
 	}
 	out.Readable = true
-	seen.readProof(ctx, t, c, trust, now)
+	seen.readProof(ctx, t, c, cfg.Trust, now)
 	for i := range c.Entries {
 		e := &c.Entries[i]
 		if !e.Restorable(false) {
@@ -137,7 +145,15 @@ func look(ctx context.Context, t replicate.Target, trust *seal.Trust, now time.T
 		out.Proved = &at
 	}
 	if seen.latest, seen.err = c.Latest(now, false); seen.err == nil {
-		out.RecoveryPoint = &seen.latest.Manifest.CaptureStart
+		point := seen.latest.Manifest.CaptureStart
+		if cfg.Newest != nil {
+			if at, err := cfg.Newest(ctx, t.Repo, seen.latest); err != nil {
+				seen.unarchived = err
+			} else {
+				point = at
+			}
+		}
+		out.RecoveryPoint = &point
 	}
 	return out, seen
 }
@@ -166,7 +182,10 @@ func (r *Report) summarize(seen []found) *repo.Entry {
 			continue
 		}
 		standing := f.history.OfEntry(f.latest)
-		point := &f.latest.Manifest.CaptureStart
+		if at := f.latest.Manifest.CaptureStart; at.After(r.captured) {
+			r.captured = at
+		}
+		point := r.Targets[i].RecoveryPoint
 		if r.RecoveryPoint != nil && (point.Before(*r.RecoveryPoint) || (point.Equal(*r.RecoveryPoint) && worth(standing.State) <= worth(r.Proof))) {
 			continue
 		}
@@ -205,8 +224,8 @@ func (r *Report) judge(seen []found, period time.Duration) {
 	if period <= 0 {
 		late = math.MaxInt64
 	}
-	if r.RecoveryPoint != nil && r.Time.Sub(*r.RecoveryPoint) > late {
-		r.problem(hint.New(fmt.Errorf("the newest snapshot is from %s: more than twice the schedule's %s have passed", r.RecoveryPoint.Format(time.RFC3339), period),
+	if r.RecoveryPoint != nil && r.Time.Sub(r.captured) > late {
+		r.problem(hint.New(fmt.Errorf("the newest snapshot is from %s: more than twice the schedule's %s have passed", r.captured.Format(time.RFC3339), period),
 			"systemctl status drd, then drd check"))
 	}
 	for i, f := range seen {
@@ -217,6 +236,9 @@ func (r *Report) judge(seen []found, period time.Duration) {
 		case r.RecoveryPoint.Sub(*t.RecoveryPoint) > late:
 			r.problem(hint.New(fmt.Errorf("target %s: its newest snapshot is from %s, another target has one from %s", t.Name, t.RecoveryPoint.Format(time.RFC3339), r.RecoveryPoint.Format(time.RFC3339)),
 				"drd check"))
+		}
+		if f.unarchived != nil {
+			r.problem(fmt.Errorf("target %s: how far its archive reaches is not known: %w", t.Name, f.unarchived))
 		}
 		if t.WaitingSince != nil && r.Time.Sub(*t.WaitingSince) > late {
 			r.problem(hint.New(fmt.Errorf("target %s: %d snapshots wait on this host, the oldest since %s", t.Name, t.Waiting, t.WaitingSince.Format(time.RFC3339)),

@@ -2,6 +2,8 @@ package status_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -126,6 +128,24 @@ func TestLook(t *testing.T) {
 				s.t.Fatal(err)
 			}
 		}, false, time.Hour, []string{"target b: ", "does not exist"}},
+		"archived beyond": {func(s *site) {
+			s.put(now.Add(-time.Hour), 0, 1)
+			s.cfg.Newest = func(context.Context, *repo.Repository, *repo.Entry) (time.Time, error) {
+				return now.Add(-2 * time.Minute), nil
+			}
+		}, true, 2 * time.Minute, nil},
+		"archived, and no snapshot for long": {func(s *site) {
+			s.put(now.Add(-13*time.Hour), 0, 1)
+			s.cfg.Newest = func(context.Context, *repo.Repository, *repo.Entry) (time.Time, error) {
+				return now.Add(-2 * time.Minute), nil
+			}
+		}, false, 2 * time.Minute, []string{"the newest snapshot is from "}},
+		"archive unreadable": {func(s *site) {
+			s.put(now.Add(-time.Hour), 0, 1)
+			s.cfg.Newest = func(context.Context, *repo.Repository, *repo.Entry) (time.Time, error) {
+				return time.Time{}, errors.New("the store is gone")
+			}
+		}, false, time.Hour, []string{"target a: how far its archive reaches is not known: the store is gone"}},
 		"lost, and nothing since": {func(s *site) {
 			s.put(now.Add(-3*time.Hour), 0, 1)
 			s.put(now.Add(-2*time.Hour), 0)
