@@ -213,7 +213,7 @@ func (r *Report) addRecords(s Source) []time.Time {
 	}
 	var points []time.Time
 	for _, rec := range s.History.Records() {
-		if !within(rec.Time(), r.Since, r.Until) {
+		if !within(rec.Time(), r.Since, r.Until.Add(repo.FutureSkew)) { // the name of a record may be some seconds late
 			continue
 		}
 		out := Record{
@@ -313,10 +313,17 @@ func (r *Report) limit(cfg Config) {
 	}
 	if cfg.Ticks == nil {
 		say("The schedule is not known here, so missed ticks could not be counted: make the report on a node, with its configuration.")
-	} else if cfg.Pruned {
-		say("Retention keeps every snapshot for %s only. Of ticks before that, a snapshot that was pruned undrilled has left no evidence, and cannot be told from one that was never taken.", cfg.Kept)
+	} else if r.Schedule.NoEvidence > 0 {
+		say("A tick without evidence lies before the first restore point that is known, or before what retention keeps (%s): a snapshot that was pruned undrilled, or never taken, has left none.", kept(cfg))
 	}
 	if len(r.Lost) == 0 {
 		say("Snapshots that a target will never have are known to the node that took them: this report counts those of this host only.")
 	}
+}
+
+func kept(cfg Config) string {
+	if !cfg.Pruned {
+		return "everything"
+	}
+	return cfg.Kept.String()
 }

@@ -14,7 +14,8 @@ type Schedule struct {
 	Answered int `json:"answered"`
 	// Missed are ticks without a snapshot at a time from which every snapshot is kept.
 	Missed int `json:"missed"`
-	// NoEvidence are ticks without a snapshot from before that time: missed, or pruned without a drill.
+	// NoEvidence are ticks without a snapshot from before that time, or before the first restore point that is known: missed,
+	// pruned without a drill, or from before there were backups.
 	NoEvidence int `json:"no_evidence"`
 	// MissedTicks are the newest of the missed ones, oldest first, at most 200.
 	MissedTicks []time.Time `json:"missed_ticks"`
@@ -30,7 +31,8 @@ func judgeTicks(cfg Config, points []time.Time) *Schedule {
 		switch {
 		case at < len(points) && points[at].Before(ticks[i+1]):
 			s.Answered++
-		case cfg.Pruned && ticks[i].Before(cfg.Until.Add(-cfg.Kept)):
+		case len(points) > 0 && !points[0].Before(ticks[i+1]), // nobody knows whether backups had begun
+			cfg.Pruned && ticks[i].Before(cfg.Until.Add(-cfg.Kept)):
 			s.NoEvidence++
 		default:
 			s.Missed++
