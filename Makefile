@@ -77,7 +77,7 @@ test-long: tools fuzz ## what takes too long for every change: fuzzing, soaks
 
 .PHONY: bench
 bench: tools ## compare with etcdctl, zstd, age and an upload by hand (bench/RESULTS.md)
-	go test -tags bench -run TestCompareWithTheTools -count=1 -timeout 2h -v ./bench
+	go test -tags bench -run 'TestCompareWithTheTools|TestDrill' -count=1 -timeout 2h -v ./bench
 
 .PHONY: bench-parts
 bench-parts: tools ## benchmarks of single packages; BENCH=NAME chooses
