@@ -19,6 +19,9 @@ TOOLS := $(or $(DRD_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drd/tools)/bin
 GOTEST := go test -json -count=1
 NOSKIP := go run ./test/tools/noskip
 UNIT = $$(go list ./... | grep -v -e /test/integration -e /bench)
+# Their tests wait for many real etcds and read many gigabytes, which the race detector makes three times slower:
+# they run with it in test-long.
+SLOW = -e '/cmd/drd$$' -e '/archive/follow$$' -e '/internal/restore$$' -e '/internal/drill$$' -e '/internal/members$$'
 
 .PHONY: help
 help: ## list the targets
@@ -40,8 +43,13 @@ tools: ## build the programs that tests need, into a cache outside the tree
 test: tools lint unit integration ## everything a change must pass
 
 .PHONY: unit
-unit: tools ## tests of the packages, with the race detector
-	CGO_ENABLED=1 $(GOTEST) -race -timeout 30m $(UNIT) | $(NOSKIP)
+unit: tools ## tests of the packages, most of them with the race detector
+	CGO_ENABLED=1 $(GOTEST) -race -timeout 30m $$(go list $(UNIT) | grep -v $(SLOW)) | $(NOSKIP)
+	$(GOTEST) -timeout 30m $$(go list $(UNIT) | grep $(SLOW)) | $(NOSKIP)
+
+.PHONY: race
+race: tools ## tests of all packages with the race detector
+	CGO_ENABLED=1 $(GOTEST) -race -timeout 60m $(UNIT) | $(NOSKIP)
 
 .PHONY: integration
 integration: tools ## tests of the built program against real clusters and stores
@@ -72,7 +80,7 @@ fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 	@test/tools/fuzz $(FUZZTIME)
 
 .PHONY: test-long
-test-long: tools fuzz ## what takes too long for every change: fuzzing, soaks
+test-long: tools fuzz race ## what takes too long for every change: fuzzing, soaks, all packages with the race detector
 	$(GOTEST) -race -tags soak -p 1 -run '^TestSoak' -timeout 8h ./... | $(NOSKIP)
 
 .PHONY: bench
