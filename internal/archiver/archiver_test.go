@@ -381,3 +381,15 @@ func TestSnapshotOfTheLeftTimeline(t *testing.T) {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
+
+// What a watch does not see wants a snapshot that began afterwards, also while one is being taken.
+func TestChanged(t *testing.T) {
+	asked := 0
+	a := &Archiver{cfg: Config{Snapshot: func() { asked++ }, pace: usualPace()}}
+	a.ask()
+	a.ask()
+	a.changed("members")
+	if asked != 2 {
+		t.Errorf("asked %d times", asked)
+	}
+}

@@ -73,13 +73,19 @@ func (a *Archiver) close() {
 	}
 }
 
-// begin waits for the first snapshot: without one there is nothing that an archive could follow.
+// begin waits for the first snapshot: without one there is nothing that an archive could follow. Most often it is being taken
+// already, because the schedule begins with one.
 func (a *Archiver) begin(ctx context.Context) error {
 	a.cfg.Log.Info("the archive waits for the first snapshot of this node")
-	if _, err := a.snapshot(ctx, ""); err != nil {
-		return err
+	select {
+	case <-a.taken:
+		return nil
+	case <-time.After(a.cfg.pace.look):
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return nil
+	_, err := a.snapshot(ctx, "")
+	return err
 }
 
 // other handles a member that does not continue the archive. Of a follower that may be because it is behind the leader itself, by

@@ -14,7 +14,7 @@ import (
 
 // write follows the member until it cannot, or need not, go on.
 func (a *Archiver) write(ctx context.Context, member *etcd.Client, from follow.Position, leads bool) (pause time.Duration, err error) {
-	a.cfg.Log.Info("the archive is written by this node", "timeline", from.Timeline, "after_revision", from.Revision)
+	a.cfg.Log.Debug("the archive is written by this node", "timeline", from.Timeline, "after_revision", from.Revision)
 	at, err := a.follow(ctx, member, from)
 	if errors.Is(err, follow.ErrOtherHistory) {
 		return 0, a.other(ctx, from.Timeline, leads, err)
@@ -41,8 +41,9 @@ func (a *Archiver) follow(ctx context.Context, member *etcd.Client, from follow.
 // or when another node writes.
 func (a *Archiver) beside(ctx context.Context, stop context.CancelFunc, from follow.Position) {
 	if from.Revision == 0 { // what lies between the newest snapshot and now is in no segment: a new one reaches beyond it
-		sleep(ctx, a.cfg.pace.overlap)
-		a.ask()
+		if sleep(ctx, a.cfg.pace.overlap); ctx.Err() == nil {
+			a.ask()
+		}
 	}
 	look := time.NewTicker(a.cfg.pace.look)
 	defer look.Stop()
@@ -123,7 +124,5 @@ func (a *Archiver) gap() {
 	}
 }
 
-func (a *Archiver) changed(what string) {
-	a.cfg.Log.Info("a snapshot is taken, for the archive does not hold what has changed", "changed", what)
-	a.ask()
-}
+// changed asks for a snapshot of what the watch does not see. One that is being taken may not have it: another follows.
+func (a *Archiver) changed(string) { a.cfg.Snapshot() }

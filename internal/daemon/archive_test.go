@@ -54,12 +54,14 @@ func TestArchiveSnapshots(t *testing.T) {
 		time.Sleep(time.Second)
 		want()
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		if len(taken) != 2 || taken[1].Sub(began) != time.Minute || len(archive.told) != 2 {
 			t.Errorf("taken at %v, told of %d", taken, len(archive.told))
 		}
 		fail = 2
 		want()
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		if len(taken) != 5 || len(archive.told) != 3 {
 			t.Errorf("after two failures: taken at %v, told of %d", taken, len(archive.told))
 		}
