@@ -32,7 +32,11 @@ func (q *Queue) EnqueueSegment(ctx context.Context, path string, signed *repo.Si
 		// As for a snapshot: only later proofs are weaker.
 		q.cfg.Log.Warn("the file key is not retained on disk", problem(err, "segment", seg.Name().String())...)
 	}
-	if err := q.spool.commitSegment(ctx, signed); err != nil {
+	err = q.spool.commitSegment(ctx, signed)
+	if errors.Is(err, repo.ErrVanished) {
+		return nil // a worker was faster: it has brought the segment everywhere, or recorded why not
+	}
+	if err != nil {
 		if fresh {
 			err = errors.Join(err, q.spool.remove(segmentRef(seg.Name())))
 		}

@@ -144,6 +144,8 @@ func (r *Repository) putSmall(ctx context.Context, key string, content []byte) e
 			return fmt.Errorf("store %s: %w; both are kept", key, ErrConflict)
 		}
 		return fmt.Errorf("store %s: read back: %w", key, ErrDamaged)
+	case errors.Is(err, storage.ErrNotExist):
+		return fmt.Errorf("store %s: %w: %w", key, ErrVanished, err)
 	case err != nil:
 		return fmt.Errorf("store %s: read back: %w", key, err)
 	}

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -253,6 +254,26 @@ func TestPutSegment(t *testing.T) {
 }
 
 // One look names everything that is broken, and none of it hides the rest.
+// fleeting is a store from which somebody removes each record as soon as it is written.
+type fleeting struct{ storage.Bucket }
+
+func (f fleeting) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if strings.HasSuffix(key, segmentRecord) {
+		return nil, fmt.Errorf("open %s: %w", key, storage.ErrNotExist)
+	}
+	return f.Bucket.Open(ctx, key, offset, length)
+}
+
+// TestSegmentVanishes: what somebody removed after it was stored is told from what was never stored.
+func TestSegmentVanishes(t *testing.T) {
+	by, _ := signer(t)
+	payload := []byte("payload")
+	err := open(t, fleeting{mustDir(t)}).PutSegment(t.Context(), signSegment(t, sampleSegment(48212, 48230, payload), by), source(payload))
+	if !errors.Is(err, ErrVanished) || !errors.Is(err, storage.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestListSegmentsStates(t *testing.T) {
 	by, trust := signer(t)
 	stranger, _ := signer(t)
