@@ -221,12 +221,14 @@ func TestVerifyDocument(t *testing.T) {
 func runDocument(t *testing.T, s *site, name, dir string, wants ...string) {
 	t.Helper()
 	bin := t.TempDir()
-	identity, err := os.ReadFile(s.identity())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "identity.txt"), identity, 0o600); err != nil {
-		t.Fatal(err)
+	for _, path := range []string{s.identity(), s.trust()} {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	wrapper := fmt.Sprintf("#!/bin/sh\nexec %s \"$@\" --config %s\n", drd, s.config) // in place of /etc/drd/config.yaml
 	if err := os.WriteFile(filepath.Join(bin, "drd"), []byte(wrapper), 0o700); err != nil {
