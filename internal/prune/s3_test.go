@@ -1,23 +1,11 @@
 package prune
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"crypto/tls"
-	"encoding/hex"
-	"encoding/xml"
-	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/google/go-cmp/cmp"
@@ -30,10 +18,9 @@ import (
 
 // TestMinIO prunes buckets of a real server: a plain one, one with credentials that cannot delete, and one with Object Lock.
 func TestMinIO(t *testing.T) {
-	ca := servers.NewCA(t)
-	server := servers.StartMinIO(t, servers.WithCA(ca))
+	server := servers.StartMinIO(t, servers.WithCA(servers.NewCA(t)))
 	t.Run("plain", func(t *testing.T) { pruneBucket(t, server) })
-	t.Run("credentials that cannot delete", func(t *testing.T) { pruneDenied(t, server, session(t, ca, server, mayNotDelete)) })
+	t.Run("credentials that cannot delete", func(t *testing.T) { pruneDenied(t, server, server.Session(t, mayNotDelete)) })
 	t.Run("object lock", func(t *testing.T) { pruneLocked(t, server) })
 }
 
@@ -157,44 +144,4 @@ func TestAbandonedUpload(t *testing.T) {
 	if got := p.restorable(); !sameIDs(got, ids) {
 		t.Errorf("left are %v", got)
 	}
-}
-
-// session returns a credentials file with temporary keys that may do what policy says, by MinIO's own STS.
-func session(t *testing.T, ca *servers.CA, server *servers.MinIO, policy string) string {
-	t.Helper()
-	form := url.Values{"Action": {"AssumeRole"}, "Version": {"2011-06-15"}, "DurationSeconds": {"3600"}, "Policy": {policy}}.Encode()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.Endpoint+"/", strings.NewReader(form))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	sum := sha256.Sum256([]byte(form))
-	keys := aws.Credentials{AccessKeyID: server.AccessKey, SecretAccessKey: server.SecretKey}
-	if err := v4.NewSigner().SignHTTP(t.Context(), keys, req, hex.EncodeToString(sum[:]), "sts", server.Region, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}, DisableKeepAlives: true}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("assume a role: %s: %s (%v)", resp.Status, body, err)
-	}
-	var answer struct {
-		Key    string `xml:"AssumeRoleResult>Credentials>AccessKeyId"`
-		Secret string `xml:"AssumeRoleResult>Credentials>SecretAccessKey"`
-		Token  string `xml:"AssumeRoleResult>Credentials>SessionToken"`
-	}
-	if err := xml.NewDecoder(bytes.NewReader(body)).Decode(&answer); err != nil || answer.Token == "" {
-		t.Fatalf("assume a role: %v: %s", err, body)
-	}
-	path := filepath.Join(t.TempDir(), "credentials")
-	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\naws_session_token = %s\n", answer.Key, answer.Secret, answer.Token)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
