@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/drd-project/drd/internal/disk"
+	"github.com/drd-project/drd/internal/lock"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
 	"github.com/drd-project/drd/internal/storage"
@@ -151,6 +152,7 @@ func (q *Queue) Run(ctx context.Context) {
 	q.tidy(ctx)
 	q.relist(ctx)
 	q.settleSegments(ctx)
+	q.sweepMarks()
 	var wg sync.WaitGroup
 	for i, w := range q.workers {
 		wg.Go(func() { w.run(ctx) })
@@ -158,6 +160,21 @@ func (q *Queue) Run(ctx context.Context) {
 	}
 	wg.Go(func() { q.poll(ctx) })
 	wg.Wait()
+}
+
+// sweepMarks removes what a killed process left of a mark. Where another process works on a lane, that one has done it.
+func (q *Queue) sweepMarks() {
+	for i, w := range q.workers {
+		for _, l := range []*lane{&w.lane, &q.followers[i].lane} {
+			release, err := lock.Try(l.lockPath())
+			if err == nil && release != nil {
+				err = errors.Join(q.marks.sweep(l.target.Name, l.kind.isSegment()), release())
+			}
+			if err != nil {
+				q.cfg.Log.Warn("what a killed process left is not removed", problem(err, "target", l.target.Name)...)
+			}
+		}
+	}
 }
 
 // RunOnce makes one attempt for each snapshot that is begun in this process, until ctx ends. What else is in

@@ -503,6 +503,23 @@ func TestWithdrawn(t *testing.T) {
 	}
 }
 
+// TestKilledAfterItsLastMark leaves what a process leaves that was killed between the two names of a mark, with no work left
+// to do.
+func TestKilledAfterItsLastMark(t *testing.T) {
+	n := newNode(t, 1)
+	n.enqueue(1)
+	n.drain()
+	marks := filepath.Join(n.cfg.StateDir, "replication", "t0")
+	archive := filepath.Join(marks, segmentMarks+"00000000000000a1")
+	n.must(os.MkdirAll(archive, 0o700))
+	for _, home := range []string{marks, archive} {
+		n.must(os.WriteFile(filepath.Join(home, storage.TempPrefix+"A-b"), nil, 0o600))
+	}
+	n.reopen()
+	n.drain()
+	n.clean()
+}
+
 // TestSpoolIsDisposable: removing all or a part of it costs what had no other copy, and says so.
 func TestSpoolIsDisposable(t *testing.T) {
 	n := newNode(t, 1)
