@@ -203,7 +203,7 @@ func (r *Repository) judge(ctx context.Context, o *objects, trust *seal.Trust) {
 		e.fail(notRead(err, StateBadManifest), fmt.Errorf("manifest: %w", err))
 		return
 	}
-	e.Digest = hexSHA256(b)
+	e.Digest = Digest(b)
 	if trust != nil && !r.judgeSignature(ctx, o, b, trust) {
 		e.keepClaim(b, r.cluster)
 		if len(o.payloads) == 0 {

@@ -27,9 +27,9 @@ func Sign(m *Manifest, s *seal.Signer) (*Signed, error) {
 	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("sign %s: %w", m.ID, err)
 	}
-	b, err := encode(m)
+	b, err := EncodeJSON(m)
 	if err != nil {
-		return nil, fmt.Errorf("sign %s: %w", m.ID, err)
+		return nil, fmt.Errorf("sign %s: render manifest: %w", m.ID, err)
 	}
 	read, err := DecodeManifest(b)
 	if err != nil {
@@ -44,20 +44,22 @@ func Sign(m *Manifest, s *seal.Signer) (*Signed, error) {
 
 // Digest is the hex SHA-256 of the manifest's bytes: what the next manifest of this node carries
 // as Previous.
-func (s *Signed) Digest() string { return hexSHA256(s.Bytes) }
+func (s *Signed) Digest() string { return Digest(s.Bytes) }
 
-func hexSHA256(b []byte) string {
+// Digest is the hex SHA-256 of a signed document, by which others name it.
+func Digest(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
 
-func encode(m *Manifest) ([]byte, error) {
+// EncodeJSON renders a document as all that drd signs is written: indented, for people, with a line break at its end.
+func EncodeJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // people read it
 	enc.SetIndent("", "  ")
-	if err := enc.Encode(m); err != nil {
-		return nil, fmt.Errorf("render manifest: %w", err)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
 	}
 	return b.Bytes(), nil
 }

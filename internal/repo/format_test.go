@@ -90,7 +90,7 @@ func TestFormatPageByHand(t *testing.T) {
 	payload := sealed(t, snapshot, keys.Recipients)
 	m := sample(target, payload)
 	m.DBSize, m.Plain.Size = int64(len(snapshot)-trailerSize), int64(len(snapshot))
-	m.Plain.SHA256 = hexSHA256(snapshot[:len(snapshot)-trailerSize])
+	m.Plain.SHA256 = Digest(snapshot[:len(snapshot)-trailerSize])
 	if trailer := hex.EncodeToString(snapshot[len(snapshot)-trailerSize:]); trailer != m.Plain.SHA256 {
 		t.Fatalf("etcd's trailer is %s, want %s", trailer, m.Plain.SHA256)
 	}
@@ -139,7 +139,7 @@ func checkDirectory(t *testing.T, r *Repository, trust *seal.Trust, m *Manifest)
 		t.Fatalf("latest is %+v, %v, in %+v", e, err, c)
 	}
 	got, err := readPayload(t.Context(), r, e.Manifest)
-	if err != nil || hexSHA256(got) != m.Object.SHA256 {
+	if err != nil || Digest(got) != m.Object.SHA256 {
 		t.Errorf("read %d bytes of payload, %v", len(got), err)
 	}
 	clusters, complete, err := Clusters(t.Context(), r.Bucket())

@@ -44,7 +44,7 @@ func TestManifestForm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := encode(full())
+	got, err := EncodeJSON(full())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestManifestRoundTrip(t *testing.T) {
 	alone := sample(at(0, 2, memberB), []byte("x"))
 	alone.Leader, alone.Learner = new(string), true
 	for name, m := range map[string]*Manifest{"full": full(), "least": sample(at(0, 1, memberB), []byte("x")), "cut off": alone} {
-		b, err := encode(m)
+		b, err := EncodeJSON(m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func TestValidateBoundsItsError(t *testing.T) {
 // edit replaces text in the JSON form of a valid manifest.
 func edit(t *testing.T, from, to string) []byte {
 	t.Helper()
-	b, err := encode(full())
+	b, err := EncodeJSON(full())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestSign(t *testing.T) {
 	if diff := cmp.Diff(m, signed.Manifest); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if want := hexSHA256(signed.Bytes); signed.Digest() != want {
+	if want := Digest(signed.Bytes); signed.Digest() != want {
 		t.Errorf("Digest() = %s, want %s", signed.Digest(), want)
 	}
 	if !json.Valid(signed.Bytes) || !bytes.HasSuffix(signed.Bytes, []byte("}\n")) {
@@ -270,7 +270,7 @@ func TestSignRefuses(t *testing.T) {
 
 func FuzzDecodeManifest(f *testing.F) {
 	for _, m := range []*Manifest{full(), sample(at(0, 1, memberB), []byte("x"))} {
-		b, err := encode(m)
+		b, err := EncodeJSON(m)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -285,7 +285,7 @@ func FuzzDecodeManifest(f *testing.F) {
 		if err := m.Validate(); err != nil {
 			t.Fatalf("decoded and not valid: %v", err)
 		}
-		again, err := encode(m)
+		again, err := EncodeJSON(m)
 		if err != nil {
 			t.Fatalf("decoded and not encoded: %v", err)
 		}

@@ -110,7 +110,7 @@ func TestPayloadRefusesOtherManifests(t *testing.T) {
 func TestCheckedReader(t *testing.T) {
 	content := []byte("twelve bytes")
 	check := func(src io.Reader) *checked {
-		return newChecked(io.NopCloser(src), "x", "y", int64(len(content)), hexSHA256(content))
+		return newChecked(io.NopCloser(src), "x", "y", int64(len(content)), Digest(content))
 	}
 	if err := iotest.TestReader(check(bytes.NewReader(content)), content); err != nil {
 		t.Error(err)

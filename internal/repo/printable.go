@@ -11,7 +11,7 @@ func isPrintable(s string) bool {
 }
 
 // Printable returns text as one line that is safe to show: line breaks become "; ", and every other character
-// that could move the cursor of a terminal or turn the direction of writing becomes "?". Texts that quote objects or
+// that could move the cursor of a terminal or turn the direction of writing becomes "?", as does what is not UTF-8. Texts that quote objects or
 // the answers of a store pass through it before people see them.
 func Printable(text string) string {
 	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
@@ -20,7 +20,7 @@ func Printable(text string) string {
 			return r
 		}
 		return '?'
-	}, text)
+	}, strings.ToValidUTF8(text, "?"))
 }
 
 // Shorten cuts text to at most limit bytes, the sign of the cut included.

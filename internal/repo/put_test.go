@@ -17,7 +17,7 @@ const payloadName = "snapshot.db.zst.age"
 
 // putContent stores content under the sample ID.
 func putContent(ctx context.Context, r *Repository, content []byte) (storage.Object, error) {
-	return r.PutPayload(ctx, at(0, 5, memberB), payloadName, source(content), int64(len(content)), hexSHA256(content))
+	return r.PutPayload(ctx, at(0, 5, memberB), payloadName, source(content), int64(len(content)), Digest(content))
 }
 
 func TestPutPayload(t *testing.T) {
@@ -65,7 +65,7 @@ func TestPutPayloadWithoutOpeningWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := func() (io.ReadCloser, error) { return nil, errors.New("opened") }
-	if _, err := r.PutPayload(t.Context(), at(0, 5, memberB), payloadName, open, 6, hexSHA256([]byte("sealed"))); err != nil {
+	if _, err := r.PutPayload(t.Context(), at(0, 5, memberB), payloadName, open, 6, Digest([]byte("sealed"))); err != nil {
 		t.Error(err)
 	}
 }
@@ -120,7 +120,7 @@ func TestPutPayloadOfADamagedCopy(t *testing.T) {
 	for _, bad := range []string{"the sealed Content", "the sealed", "the sealed content!", ""} {
 		m := newMemory()
 		r := open(t, m)
-		_, err := r.PutPayload(t.Context(), at(0, 5, memberB), payloadName, source([]byte(bad)), int64(len(good)), hexSHA256(good))
+		_, err := r.PutPayload(t.Context(), at(0, 5, memberB), payloadName, source([]byte(bad)), int64(len(good)), Digest(good))
 		if !errors.Is(err, ErrDamaged) {
 			t.Errorf("%q: error is %v", bad, err)
 		}
@@ -140,7 +140,7 @@ func TestPutPayloadThatTheStoreCutShort(t *testing.T) {
 
 func TestPutPayloadRefuses(t *testing.T) {
 	r := open(t, newMemory())
-	sum := hexSHA256([]byte("x"))
+	sum := Digest([]byte("x"))
 	for _, c := range []struct {
 		name string
 		size int64

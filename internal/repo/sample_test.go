@@ -25,7 +25,7 @@ var testTime = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 
 // sample is a valid manifest for a payload.
 func sample(id ID, payload []byte) *Manifest {
-	sum := hexSHA256(payload)
+	sum := Digest(payload)
 	_, name, _ := strings.Cut(id.String(), "-")
 	_, member, _ := strings.Cut(name, "-")
 	return &Manifest{

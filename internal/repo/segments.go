@@ -82,24 +82,57 @@ func (r *Repository) ParseSegmentKey(key string) (n SegmentName, record, ok bool
 // after any failure, with the same SignedSegment: what is there already with equal content is success, and other content is
 // an error wrapping ErrConflict. The payload is not opened when it is there.
 func (r *Repository) PutSegment(ctx context.Context, s *SignedSegment, open func() (io.ReadCloser, error)) error {
-	seg, err := DecodeSegment(s.Bytes) // what will be written counts, not what s.Segment says
+	seg, err := r.checkSegment(s)
 	if err != nil {
-		return fmt.Errorf("store segment: %w", err)
+		return err
 	}
-	if seg.Cluster != r.cluster {
-		return fmt.Errorf("store segment %s: it is of cluster %s, this is the repository of %s", seg.Name(), seg.Cluster, r.cluster)
+	if err := r.PutSegmentPayload(ctx, seg, open); err != nil {
+		return err
 	}
-	if manifest, signature := SplitSegmentRecord(s.Record()); len(manifest) != len(s.Bytes) || len(signature) == 0 || len(signature) > maxSignature {
-		return fmt.Errorf("store segment %s: a signature of %d bytes that is none", seg.Name(), len(s.Signature))
+	return r.CommitSegment(ctx, s)
+}
+
+// PutSegmentPayload is the first half of PutSegment: the payload alone, so that it can be read back before the record makes a segment
+// of it.
+func (r *Repository) PutSegmentPayload(ctx context.Context, s *Segment, open func() (io.ReadCloser, error)) error {
+	err := s.Validate()
+	if err == nil && s.Cluster != r.cluster {
+		err = fmt.Errorf("it is of cluster %s, this is the repository of %s", s.Cluster, r.cluster)
 	}
-	_, err = r.putPayload(ctx, r.SegmentPayloadKey(seg), open, seg.Object.Size, seg.Object.SHA256)
 	if err == nil {
-		err = r.putSmall(ctx, r.SegmentRecordKey(seg.Name()), s.Record())
+		_, err = r.putPayload(ctx, r.SegmentPayloadKey(s), open, s.Object.Size, s.Object.SHA256)
 	}
 	if err != nil {
+		return fmt.Errorf("store segment %s in %s: %w", s.Name(), r.bucket.Location(), err)
+	}
+	return nil
+}
+
+// CommitSegment is the second half of PutSegment: the record. The payload must be there.
+func (r *Repository) CommitSegment(ctx context.Context, s *SignedSegment) error {
+	seg, err := r.checkSegment(s)
+	if err != nil {
+		return err
+	}
+	if err := r.putSmall(ctx, r.SegmentRecordKey(seg.Name()), s.Record()); err != nil {
 		return fmt.Errorf("store segment %s in %s: %w", seg.Name(), r.bucket.Location(), err)
 	}
 	return nil
+}
+
+// checkSegment checks what is about to be written, and returns the segment that the bytes describe, which counts.
+func (r *Repository) checkSegment(s *SignedSegment) (*Segment, error) {
+	seg, err := DecodeSegment(s.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("store segment: %w", err)
+	}
+	if seg.Cluster != r.cluster {
+		return nil, fmt.Errorf("store segment %s: it is of cluster %s, this is the repository of %s", seg.Name(), seg.Cluster, r.cluster)
+	}
+	if manifest, signature := SplitSegmentRecord(s.Record()); len(manifest) != len(s.Bytes) || len(signature) == 0 || len(signature) > maxSignature {
+		return nil, fmt.Errorf("store segment %s: a signature of %d bytes that is none", seg.Name(), len(s.Signature))
+	}
+	return seg, nil
 }
 
 // SegmentPayload opens the sealed object of a segment, as Payload does that of a snapshot: until io.EOF nothing is proved. Of

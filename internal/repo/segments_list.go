@@ -162,10 +162,13 @@ func (s *Segments) addForeign(key string) {
 	s.Foreign = append(s.Foreign, key)
 }
 
-// judgeSegments reads the records of the highest revisions.
+// judgeSegments reads the records of the highest revisions. Of those that end with the same one, a quiet cluster has a silence a minute:
+// silences come first, and the one that was stored last, which most likely says the most.
 func (r *Repository) judgeSegments(ctx context.Context, found []*segmentObjects, limit int, trust *seal.Trust) error {
 	newest := slices.Clone(found)
-	slices.SortStableFunc(newest, func(a, b *segmentObjects) int { return cmp.Compare(b.Name.Last, a.Name.Last) })
+	slices.SortStableFunc(newest, func(a, b *segmentObjects) int {
+		return cmp.Or(cmp.Compare(b.Name.Last, a.Name.Last), cmp.Compare(b.Name.First, a.Name.First), b.Record.Modified.Compare(a.Record.Modified))
+	})
 	var group errgroup.Group
 	group.SetLimit(max(1, r.bucket.Properties().Parallel))
 	for _, e := range newest {
@@ -208,7 +211,7 @@ func (r *Repository) judgeSegment(ctx context.Context, e *segmentObjects, trust 
 		return
 	}
 	manifest, signature := SplitSegmentRecord(record)
-	e.Digest = hexSHA256(manifest)
+	e.Digest = Digest(manifest)
 	if trust != nil && !e.judgeSignature(manifest, signature, trust) {
 		return
 	}

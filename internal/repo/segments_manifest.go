@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/drd-project/drd/internal/hint"
@@ -57,8 +58,17 @@ type Segment struct {
 	Object Object       `json:"object"`
 	// Previous is the hex SHA-256 of the manifest that the same writer wrote before, "" for its first.
 	Previous string `json:"previous"`
-	Base     string `json:"base"` // ID of the snapshot that it follows, "" when not known
-	Drd      Build  `json:"drd"`
+	// Merged is what it was made of; nil: it was written as it came.
+	Merged *Merged `json:"merged,omitempty"`
+	Base   string  `json:"base"` // ID of the snapshot that it follows, "" when not known
+	Drd    Build   `json:"drd"`
+}
+
+// Merged says which segments a segment takes the place of: it holds all that they hold, and nothing else.
+type Merged struct {
+	Segments []string `json:"segments"` // the 8 hex digits of their names, in order; 2 to 2,000
+	// Last is the hex SHA-256 of the manifest of the last of them: the segment that comes next names that as its Previous.
+	Last string `json:"last"`
 }
 
 // Checkpoint is HashKV of a live member.
@@ -78,6 +88,13 @@ type SegmentPlain struct {
 // Silence reports whether nothing happened in the segment.
 func (s *Segment) Silence() bool { return s.Last < s.First }
 
+// Replaces reports whether all that a segment of this name holds is in this one as well, because it was made of that. What the
+// name cannot tell is whether this one is there and usable.
+func (s *Segment) Replaces(n SegmentName) bool {
+	return s.Merged != nil && n != s.Name() && n.Timeline == s.Timeline && n.First >= s.First && n.Last <= s.Last &&
+		slices.Contains(s.Merged.Segments, n.Hash)
+}
+
 // Name is what its keys have in common.
 func (s *Segment) Name() SegmentName {
 	return SegmentName{Timeline: s.Timeline, First: s.First, Last: s.Last, Hash: s.Object.SHA256[:min(len(s.Object.SHA256), hashDigits)]}
@@ -91,7 +108,7 @@ type SignedSegment struct {
 }
 
 // Digest is the hex SHA-256 of the manifest's bytes: what the next segment of this writer carries as Previous.
-func (s *SignedSegment) Digest() string { return hexSHA256(s.Bytes) }
+func (s *SignedSegment) Digest() string { return Digest(s.Bytes) }
 
 // Record is the content of the commit record: the manifest, then the signature.
 func (s *SignedSegment) Record() []byte {
@@ -116,18 +133,15 @@ func renderSegment(s *Segment) ([]byte, *Segment, error) {
 	if err := s.Validate(); err != nil {
 		return nil, nil, err
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // people read it
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(s); err != nil {
+	b, err := EncodeJSON(s)
+	if err != nil {
 		return nil, nil, fmt.Errorf("render: %w", err)
 	}
-	read, err := DecodeSegment(b.Bytes())
+	read, err := DecodeSegment(b)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read back what was rendered: %w", err)
 	}
-	return b.Bytes(), read, nil
+	return b, read, nil
 }
 
 // DecodeSegment reads a segment's manifest and validates it: at most 64 KiB of UTF-8 JSON, every key once; fields this drd does

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func sampleSegment(first, last int64, payload []byte) *Segment {
 		ClockSkewNote:      "the wall clock was 3 s behind times already recorded, which were held",
 		Plain:              SegmentPlain{SHA256: strings.Repeat("ab", 32), Size: 2048},
 		Object: Object{
-			SHA256: hexSHA256(payload), Size: int64(len(payload)),
+			SHA256: Digest(payload), Size: int64(len(payload)),
 			Envelope: "age-v1", Recipients: []string{"SHA256:6FyqkGZ0pJ9pJ3mJv0oY2pXK5d4bTlvH5n6G9T3WkXw"},
 		},
 		Previous: strings.Repeat("ef", 32), Base: "20261122T095500Z-r48100-8e9e05c52164694d",
@@ -116,6 +117,10 @@ func TestSegmentValidate(t *testing.T) {
 		"previous":               {func(s *Segment) { s.Previous = "x" }, "previous"},
 		"base":                   {func(s *Segment) { s.Base = "x" }, "base"},
 		"drd":                    {func(s *Segment) { s.Drd.Version = "" }, "drd.version"},
+		"merged of one":          {func(s *Segment) { s.Merged = merged(1) }, "merged.segments: 1"},
+		"merged of too many":     {func(s *Segment) { s.Merged = merged(MaxMerged + 1) }, "merged.segments: 2001 entries"},
+		"merged of a name":       {func(s *Segment) { s.Merged = merged(2); s.Merged.Segments[1] = "ABCDEF01" }, "merged.segments[1]"},
+		"merged up to nothing":   {func(s *Segment) { s.Merged = merged(2); s.Merged.Last = "" }, "merged.last"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := sampleSegment(48212, 48230, []byte("payload"))
@@ -404,6 +409,48 @@ func TestListSegmentsQueries(t *testing.T) {
 	}
 	if _, err := r.ListSegments(t.Context(), SegmentQuery{Timeline: "../snapshots"}, trust); err == nil {
 		t.Error("a timeline that is none")
+	}
+}
+
+// TestNewestSilence: of a quiet cluster's silences, the one that was stored last is among the few that are read.
+func TestNewestSilence(t *testing.T) {
+	by, trust := signer(t)
+	root := t.TempDir()
+	b, err := dir.Open(root, dir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, b)
+	for i := range 30 {
+		payload := fmt.Appendf(nil, "payload %d", i)
+		s := sampleSegment(101, 100, payload)
+		if i == 0 { // what happened before
+			s = sampleSegment(1, 100, payload)
+		} else {
+			s.Events = 0
+		}
+		s.To = s.From.Add(time.Duration(i) * time.Minute)
+		if err := r.PutSegment(t.Context(), signSegment(t, s, by), source(payload)); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(time.Duration(i-100) * time.Minute)
+		if err := os.Chtimes(filepath.Join(root, filepath.FromSlash(r.SegmentRecordKey(s.Name()))), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := r.ListSegments(t.Context(), SegmentQuery{Limit: 3}, trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read []string
+	for _, e := range list.Entries {
+		if e.State == StateOK {
+			read = append(read, e.Segment.To.Sub(e.Segment.From).String())
+		}
+	}
+	slices.Sort(read)
+	if want := []string{"27m0s", "28m0s", "29m0s"}; !slices.Equal(read, want) {
+		t.Errorf("read were those of %q, want %q", read, want)
 	}
 }
 

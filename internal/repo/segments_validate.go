@@ -2,6 +2,7 @@ package repo
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -10,7 +11,12 @@ const (
 	maxNote        = 200 // bytes of a note
 	// minPlain is the size in bytes of the smallest payload: the mark, the first revision and the end.
 	minPlain = 11
+	// MaxMerged is how many segments one takes the place of: an hour has 720 at one every five seconds. With as
+	// many, and the most of everything else, the manifest keeps within maxSegment.
+	MaxMerged = 2000
 )
+
+var segmentHashPattern = regexp.MustCompile(`^[0-9a-f]{8}$`)
 
 // Validate checks everything that holds for every segment of this format. The error names what does not, up to a bound,
 // on one line.
@@ -19,6 +25,7 @@ func (s *Segment) Validate() error {
 	p.segmentIdentity(s)
 	p.segmentRange(s)
 	p.segmentContent(s)
+	p.merged(s.Merged)
 	p.atMost(maxCheckpoints, "checkpoints", len(s.Checkpoints))
 	for i, c := range s.Checkpoints[:min(len(s.Checkpoints), maxCheckpoints)] {
 		p.match(hex64Pattern, fmt.Sprintf("checkpoints[%d].member", i), c.Member)
@@ -70,6 +77,18 @@ func (p *problems) segmentRange(s *Segment) {
 	if !s.Silence() || s.LastRevisionSHA256 != "" {
 		p.match(sha256Pattern, "last_revision_sha256", s.LastRevisionSHA256)
 	}
+}
+
+func (p *problems) merged(m *Merged) {
+	if m == nil {
+		return
+	}
+	p.unless(len(m.Segments) >= 2, "merged.segments: %d, at least 2 are merged", len(m.Segments))
+	p.atMost(MaxMerged, "merged.segments", len(m.Segments))
+	for i, hash := range m.Segments[:min(len(m.Segments), MaxMerged)] {
+		p.match(segmentHashPattern, fmt.Sprintf("merged.segments[%d]", i), hash)
+	}
+	p.match(sha256Pattern, "merged.last", m.Last)
 }
 
 func (p *problems) segmentContent(s *Segment) {

@@ -64,7 +64,7 @@ func (c *Catalogue) nextTimeline(cluster string, live Position, forked bool) (ti
 // timelineID is specified in docs/format.md.
 func timelineID(cluster, etcdClusterID, parent, lastID string) string {
 	text := strings.Join([]string{"drd timeline 1", cluster, etcdClusterID, parent, lastID, ""}, "\n")
-	return hexSHA256([]byte(text))[:timelineDigits]
+	return Digest([]byte(text))[:timelineDigits]
 }
 
 // witnesses are the entries whose manifests say something about the history.
