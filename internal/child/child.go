@@ -23,8 +23,8 @@ import (
 const (
 	// inheritedFile is how the child names the file it was handed, as descriptor 3.
 	inheritedFile = "/proc/self/fd/3"
-	// maxSaid bounds what a child may say, in bytes. A store in which every lease of a million lacks its record needs 20 MiB;
-	// a survey takes at most 7, but for a single sample whose key is larger than all may be together.
+	// maxSaid bounds what a child may say, in bytes, unless its Reader says otherwise. A store in which every lease of a million
+	// lacks its record needs 20 MiB; a survey takes at most 7, but for a single sample whose key is larger than all may be together.
 	maxSaid = 64 << 20
 	// maxWords bounds what is kept of standard error, in bytes: a crash of Go names its cause first.
 	maxWords = 4096
@@ -40,6 +40,9 @@ type Reader struct {
 	Program string
 	// Background gives the child the CPU and the disk only when nobody else wants them, as far as the machine allows it.
 	Background bool
+	// MaxSaid bounds what the child may say, in bytes; 0 is 64 MiB. Messages are handed on as they come and none is kept: a caller
+	// that keeps none either may allow any number.
+	MaxSaid int64
 }
 
 // Read starts the child on f and hands each message to hear, in order, which returns whether there is an answer by then. An
@@ -60,7 +63,7 @@ func Read[M any](ctx context.Context, r Reader, f *os.File, args []string, hear 
 	if r.Background {
 		priority.Lower(cmd.Process.Pid) // it reads all the same where that is refused
 	}
-	answered, reported, garbled := listen(out, hear)
+	answered, reported, garbled := listen(out, r.maxSaid(), hear)
 	if _, err := io.Copy(io.Discard, out); err != nil && garbled == nil { // a child that nobody listens to would not end
 		garbled = err
 	}
@@ -92,9 +95,16 @@ func (r Reader) command(ctx context.Context, args []string) *exec.Cmd {
 	return cmd
 }
 
+func (r Reader) maxSaid() int64 {
+	if r.MaxSaid > 0 {
+		return r.MaxSaid
+	}
+	return maxSaid
+}
+
 // listen returns an error of hear as reported, and one about what is no message as garbled.
-func listen[M any](out io.Reader, hear func(M) (bool, error)) (answered bool, reported, garbled error) {
-	said := &remembering{r: io.LimitReader(out, maxSaid)}
+func listen[M any](out io.Reader, most int64, hear func(M) (bool, error)) (answered bool, reported, garbled error) {
+	said := &remembering{r: io.LimitReader(out, most)}
 	for messages := json.NewDecoder(said); ; {
 		var m M
 		if err := messages.Decode(&m); errors.Is(err, io.EOF) {

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/drd-project/drd/internal/etcd"
+	"github.com/drd-project/drd/internal/repo"
 )
 
 // report puts together what this poll found and what the log knows.
@@ -73,15 +73,6 @@ const maxText = 200
 
 // oneLine makes a text of somebody else's fit to be shown: its first line, printable and bounded.
 func oneLine(text string) string {
-	text, _, _ = strings.Cut(text, "\n")
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "…"
-	}
-	return text
+	first, _, _ := strings.Cut(text, "\n")
+	return repo.Shorten(repo.Printable(first), maxText)
 }

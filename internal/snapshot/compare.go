@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/repo"
@@ -115,15 +114,4 @@ func reason(err error) string {
 }
 
 // clean makes a text of somebody else's fit to be signed and shown.
-func clean(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
-	if len(text) > maxReason {
-		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
-	}
-	return text
-}
+func clean(text string) string { return repo.Shorten(repo.Printable(text), maxReason) }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/drd-project/drd/internal/child"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/mvcc"
 )
@@ -57,7 +57,7 @@ func hashFile(ctx context.Context, path string, revision, compact int64) (hash H
 
 // withFile opens the file at path read-only for read, and turns panics and memory faults of this goroutine into errors.
 func withFile(path string, read func(*bolt.DB) error) (err error) {
-	defer guard(&err)()
+	defer child.Guard(&err, damaged)()
 	if err := checkLength(path); err != nil {
 		return err
 	}
@@ -67,17 +67,6 @@ func withFile(path string, read func(*bolt.DB) error) (err error) {
 	}
 	defer db.Close()
 	return read(db)
-}
-
-// guard makes the calling goroutine report a panic or a memory fault as damage in *err: defer guard(&err)().
-func guard(err *error) func() {
-	before := debug.SetPanicOnFault(true)
-	return func() {
-		debug.SetPanicOnFault(before)
-		if r := recover(); r != nil {
-			*err = damaged(fmt.Errorf("reading it failed: %v", r))
-		}
-	}
 }
 
 // ErrDamaged is wrapped when a snapshot file cannot be read as what it should be, by fault of its content.
@@ -287,7 +276,7 @@ func checkStructure(ctx context.Context, tx *bolt.Tx) error {
 }
 
 func (f *Facts) readKeys(ctx context.Context, tx *bolt.Tx) (err error) {
-	defer guard(&err)()
+	defer child.Guard(&err, damaged)()
 	h, err := HashKV(ctx, tx, f.Revision, f.CompactRevision)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -15,11 +15,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/drd-project/drd/internal/child"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/mvcc"
 	"github.com/drd-project/drd/internal/proof"
@@ -57,7 +57,7 @@ func Read(ctx context.Context, path string, seed uint64) (*Survey, error) {
 }
 
 func read(ctx context.Context, path string, seed uint64, maxSeen int) (out *Survey, err error) {
-	defer guard(&err)()
+	defer child.Guard(&err, damaged)()
 	db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: time.Second})
 	if err != nil {
 		return nil, damaged(fmt.Errorf("open: %w", err))
@@ -76,18 +76,6 @@ func read(ctx context.Context, path string, seed uint64, maxSeen int) (out *Surv
 		return nil
 	})
 	return out, err
-}
-
-// guard makes the calling goroutine report a panic or a memory fault as damage in *err: defer guard(&err)(). A truncated
-// file faults, because it is read through a memory map.
-func guard(err *error) func() {
-	before := debug.SetPanicOnFault(true)
-	return func() {
-		debug.SetPanicOnFault(before)
-		if r := recover(); r != nil {
-			*err = damaged(fmt.Errorf("reading it failed: %v", r))
-		}
-	}
 }
 
 func damaged(err error) error {

@@ -60,11 +60,11 @@ func New(manifest, signature, header []byte) (*Request, error) {
 
 // Encode renders the file.
 func (r *Request) Encode() ([]byte, error) {
-	b, err := json.MarshalIndent(r, "", "  ")
+	b, err := repo.EncodeJSON(r)
 	if err != nil {
 		return nil, fmt.Errorf("render unlock request: %w", err)
 	}
-	return append(b, '\n'), nil
+	return b, nil
 }
 
 // Looks reports whether a file that begins so is meant to be a request, and not a header by itself.
