@@ -18,7 +18,7 @@ type Chain struct {
 	// then. They are equal when a revision was asked for.
 	Low, High int64
 	// Time is the instant that was asked for, zero otherwise. Clock is the segment whose stamps say which revision that is; nil
-	// when Low and High are equal. RevisionAt reads it.
+	// when it can be only one. RevisionAt reads it.
 	Time  time.Time
 	Clock *repo.SegmentEntry
 	// Newest is the newest point that can be restored on this timeline: what lies between is given up.
@@ -166,7 +166,7 @@ func (h *History) AtTime(t time.Time) (*Chain, error) {
 		}
 		if c != nil {
 			c.Time = t
-			if c.Low < c.High {
+			if low < high { // also where the chain begins within the segment, maybe at its very end
 				c.Clock = clock
 			}
 			return c, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/drd-project/drd/internal/snapshot"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
+	"github.com/drd-project/drd/test/histories"
 )
 
 // library is a directory repository into which segments are written as a node does it.
@@ -127,16 +128,16 @@ func TestEveryRecordedRevisionComesBack(t *testing.T) {
 	for _, version := range []string{"3.4", "3.5", "3.6", "3.7"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			live := newLive(t, version)
-			live.write(120)
-			base := live.snapshot()
-			live.write(380)
-			last := live.snapshot()
-			events := live.events(last.Manifest.Revision)
+			live := histories.New(t, version, 5)
+			live.Write(120)
+			base := catalogued(live.Snapshot())
+			live.Write(380)
+			last := catalogued(live.Snapshot())
+			events := live.UpTo(last.Manifest.Revision)
 
-			l := newLibrary(t, live.granted)
+			l := newLibrary(t, live.Granted)
 			for range 2 { // two writers
-				l.write(live.random, base.Manifest.Revision-20, last.Manifest.Revision, events)
+				l.write(live.Random, base.Manifest.Revision-20, last.Manifest.Revision, events)
 			}
 			replayed := comeBack(t, live, l, l.history(base), base)
 			cut := comeBack(t, live, l, l.history(base, last), base, last)
@@ -149,9 +150,9 @@ func TestEveryRecordedRevisionComesBack(t *testing.T) {
 }
 
 // comeBack restores every recorded revision that the history holds, and returns how many.
-func comeBack(t *testing.T, live *live, l *library, h *History, stores ...*store) (n int) {
+func comeBack(t *testing.T, live *histories.History, l *library, h *History, stores ...*store) (n int) {
 	t.Helper()
-	for _, p := range live.recorded {
+	for _, p := range live.Recorded {
 		c, err := h.AtRevision(p.Revision)
 		if err != nil {
 			if p.Revision >= oldest(&stores[0].Entry) {
@@ -172,7 +173,7 @@ func comeBack(t *testing.T, live *live, l *library, h *History, stores ...*store
 		if got := hashOf(t, db, p.Revision, compact); got.Value != want || out.Revision != p.Revision {
 			t.Errorf("revision %d, compacted at %d: hash %d instead of %d", p.Revision, compact, got.Value, want)
 		}
-		checkLeases(t, db, out, live.granted)
+		checkLeases(t, db, out, live.Granted)
 		n++
 	}
 	return n

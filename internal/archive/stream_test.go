@@ -375,27 +375,6 @@ func TestRevisionSHA256(t *testing.T) {
 	}
 }
 
-func TestClock(t *testing.T) {
-	at := func(s int) time.Time { return time.Unix(second0+int64(s), 0).UTC() }
-	c := NewClock(at(10))
-	for _, tc := range []struct {
-		now, want int
-		note      string
-	}{
-		{12, 12, ""},
-		{5, 12, "the wall clock was 7 s behind times already recorded, which were held"},
-		{11, 12, "the wall clock was 1 s behind times already recorded, which were held"},
-		{13, 13, ""},
-	} {
-		if got, note := c.At(at(tc.now)), c.Note(); !got.Equal(at(tc.want)) || note != tc.note {
-			t.Errorf("at %d: %s, %q", tc.now, got, note)
-		}
-	}
-	if got := NewClock(at(10)).At(at(3)); !got.Equal(at(10)) {
-		t.Errorf("behind the archive: %s", got)
-	}
-}
-
 // Whatever a reader accepts, a writer writes, byte for byte: there is one form only.
 func FuzzReader(f *testing.F) {
 	f.Add(sampleStream(f))

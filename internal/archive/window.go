@@ -93,24 +93,46 @@ func (h *History) date(r *Range) {
 			r.Snapshots = append(r.Snapshots, Point{Revision: m.Revision, Time: m.CaptureEnd})
 		}
 	}
-	var known []*repo.Segment
+	var known []told
 	for _, e := range h.segments {
-		if r.tells(e.Segment) {
-			known = append(known, e.Segment)
+		if t, ok := r.told(e.Segment); ok {
+			known = append(known, t)
 		}
 	}
-	slices.SortStableFunc(known, func(a, b *repo.Segment) int { return a.From.Compare(b.From) })
+	slices.SortStableFunc(known, func(a, b told) int { return a.From.Compare(b.From) })
 	last := int64(-1) // revision at the end of the newest span
 	for _, s := range known {
 		n := len(r.Times)
 		switch {
-		case n == 0 || s.From.After(r.Times[n-1].To) && s.First-1 != last:
-			r.Times = append(r.Times, Span{From: s.From, To: s.To})
-			last = s.Last
+		case n == 0 || s.From.After(r.Times[n-1].To) && s.first-1 != last:
+			r.Times = append(r.Times, s.Span)
+			last = s.last
 		case s.To.After(r.Times[n-1].To): // it goes on, or nothing happened in between
-			r.Times[n-1].To, last = s.To, s.Last
+			r.Times[n-1].To, last = s.To, s.last
 		}
 	}
+}
+
+// told is what a segment says of a range: a span of time, and what happened in it.
+type told struct {
+	Span
+	first, last int64
+}
+
+// told is the part of a segment's time in which every revision is in the range. Of one that begins before the range does, as a merged
+// one may, that is what comes after the range's first snapshot was taken.
+func (r *Range) told(s *repo.Segment) (told, bool) {
+	t := told{Span{s.From, s.To}, s.First, s.Last}
+	if r.tells(s) {
+		return t, true
+	}
+	if s.Last > r.Last || s.Last < r.First || len(r.Snapshots) == 0 {
+		return told{}, false
+	}
+	if at := r.Snapshots[0].Time; at.After(t.From) {
+		t.From, t.first = at, r.Snapshots[0].Revision+1
+	}
+	return t, !t.From.After(t.To)
 }
 
 // tells reports whether every revision that a segment dates is in the range: those that it holds, and the one before.

@@ -67,15 +67,18 @@ type pace struct {
 	shortest, longest time.Duration
 	// answer is how long a snapshot that was asked for may take; then another is asked for.
 	answer time.Duration
+	// vain is how long the same revision may end every attempt.
+	vain time.Duration
 
-	silence, settle time.Duration // of the follower; 0: its own
-	maxBehind       int64
+	silence, settle, clock time.Duration // of the follower; 0: its own
+	maxBehind              int64
 }
 
 func usualPace() pace {
 	return pace{
 		look: time.Minute, takeOver: 3 * time.Minute, overlap: 2 * time.Second,
 		shortest: time.Second, longest: 30 * time.Second, answer: 10 * time.Minute,
+		vain: 10 * time.Minute,
 	}
 }
 
@@ -90,6 +93,7 @@ type Archiver struct {
 	fresh      bool            // the segment that comes next is the first after a hole
 	began      time.Time       // when this node first looked whether another one writes
 	otherSince time.Time       // since when the member has another history, as a follower says; zero: it has not
+	vain       vain            // attempts that did not come further
 	near       map[string]near // by target: where its newest segments are
 
 	mu      sync.Mutex
@@ -117,7 +121,7 @@ func New(ctx context.Context, cfg Config) (*Archiver, error) {
 	a.follower, err = follow.New(follow.Config{
 		Cluster: cfg.Cluster, Dir: cfg.Queue.SegmentsDir(), Recipients: cfg.Recipients, Build: cfg.Build,
 		Ready: a.ready, Changed: a.changed, Checkpoints: cfg.Checkpoints, FlushInterval: cfg.FlushInterval,
-		Silence: cfg.pace.silence, Settle: cfg.pace.settle, MaxBehind: cfg.pace.maxBehind, Log: cfg.Log, Now: cfg.Now,
+		Silence: cfg.pace.silence, Settle: cfg.pace.settle, ClockPatience: cfg.pace.clock, MaxBehind: cfg.pace.maxBehind, Log: cfg.Log, Now: cfg.Now,
 	})
 	return a, err
 }

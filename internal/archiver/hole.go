@@ -2,9 +2,11 @@ package archiver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/drd-project/drd/internal/archive/follow"
 	"github.com/drd-project/drd/internal/repo"
 )
 
@@ -88,8 +90,8 @@ func (a *Archiver) begin(ctx context.Context) error {
 	return err
 }
 
-// other handles a member that does not continue the archive. Of a follower that may be because it is behind the leader itself, by
-// a snapshot that it just receives, so there it must last.
+// other handles a member that does not continue the archive. Beside a follower it must last: the leader's node decides sooner, and
+// a second timeline for the same fork would be confusing.
 func (a *Archiver) other(ctx context.Context, timeline string, leads bool, cause error) error {
 	if a.otherSince.IsZero() {
 		a.otherSince = time.Now()
@@ -101,10 +103,11 @@ func (a *Archiver) other(ctx context.Context, timeline string, leads bool, cause
 	return a.fork(ctx, timeline, cause)
 }
 
-// fork waits for a snapshot on another timeline, and goes on there.
+// fork waits for a snapshot on another timeline, and goes on there. Where only the clock was wrong nothing is lost: the snapshot holds
+// what the new timeline begins with.
 func (a *Archiver) fork(ctx context.Context, timeline string, cause error) error {
-	a.cfg.Log.Error("the archive of this timeline ends here: the cluster has another history", "timeline", timeline, "error", cause)
-	known := a.Forked() == timeline // and counted: this process was killed since
+	a.cfg.Log.Error("the archive of this timeline ends here; a snapshot begins another one", "timeline", timeline, "error", cause)
+	known := a.Forked() == timeline || errors.Is(cause, follow.ErrClock) // or counted: this process was killed since
 	err := a.change(func(s *state) {
 		s.Forked, s.Position, s.Open, s.Behind, s.Since = timeline, nil, 0, 0, time.Time{}
 		if !known {

@@ -2,6 +2,7 @@ package archiver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -67,6 +68,9 @@ type node struct {
 	state  string
 	pace   pace
 	log    logBuffer
+	now    func() time.Time // the archiver's; nil: the real one
+
+	patience time.Duration // with one wait; 0: the usual
 
 	archiver  *Archiver
 	stop      func()
@@ -98,7 +102,7 @@ func (p *place) node(server *servers.Etcd) *node {
 	n.pace = pace{
 		look: 200 * time.Millisecond, takeOver: 3 * time.Second, overlap: 100 * time.Millisecond,
 		shortest: 50 * time.Millisecond, longest: 200 * time.Millisecond, answer: 10 * time.Second,
-		silence: 300 * time.Millisecond, settle: time.Second,
+		silence: 300 * time.Millisecond, settle: time.Second, clock: time.Second, vain: time.Second,
 	}
 	p.t.Cleanup(func() {
 		n.end()
@@ -156,7 +160,7 @@ func (n *node) start() {
 	n.archiver, err = New(n.t.Context(), Config{
 		Cluster: cluster, StateDir: n.state, Connect: n.connect, Queue: runner.Queue(), Targets: n.targets, Trust: n.keys.Trust,
 		Signer: n.keys.Signer, Recipients: n.keys.Recipients, Build: repo.Build{Version: "test"}, FlushInterval: 100 * time.Millisecond,
-		Last: n.last, Gap: func() { n.gaps.Add(1) }, Log: log, pace: n.pace,
+		Last: n.last, Gap: func() { n.gaps.Add(1) }, Log: log, Now: n.now, pace: n.pace,
 		Snapshot: func() {
 			select {
 			case wishes <- struct{}{}:
@@ -232,12 +236,12 @@ func (n *node) end() {
 
 func (n *node) until(what string, ok func() bool) {
 	n.t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(cmp.Or(n.patience, patience)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	n.t.Fatalf("%s: not within %s", what, patience)
+	n.t.Fatalf("%s: not in time", what)
 }
 
 func (n *node) logged(text string) bool { return strings.Contains(n.log.String(), text) }

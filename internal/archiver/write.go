@@ -3,6 +3,7 @@ package archiver
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,18 +13,65 @@ import (
 	"github.com/drd-project/drd/internal/repo"
 )
 
+// vainTimes is how often, at least, the same revision ends an attempt before it is left to a snapshot.
+const vainTimes = 5
+
+// vain are attempts that did not come further than a revision.
+type vain struct {
+	revision int64
+	times    int
+	since    time.Time // on this process's clock
+}
+
 // write follows the member until it cannot, or need not, go on.
 func (a *Archiver) write(ctx context.Context, member *etcd.Client, from follow.Position, leads bool) (pause time.Duration, err error) {
 	a.cfg.Log.Debug("the archive is written by this node", "timeline", from.Timeline, "after_revision", from.Revision)
 	at, err := a.follow(ctx, member, from)
-	if errors.Is(err, follow.ErrOtherHistory) {
+	switch {
+	case errors.Is(err, follow.ErrOtherHistory):
 		return 0, a.other(ctx, from.Timeline, leads, err)
+	case errors.Is(err, follow.ErrClock):
+		return 0, a.fork(ctx, from.Timeline, err)
 	}
 	a.otherSince = time.Time{}
-	if errors.Is(err, follow.ErrBehind) || errors.Is(err, etcd.ErrGap) {
+	if a.hopeless(ctx, member, at, err) {
 		return a.cfg.pace.shortest, a.skip(at, err)
 	}
 	return 0, err
+}
+
+// hopeless reports whether a watch from there would fail again.
+func (a *Archiver) hopeless(ctx context.Context, member *etcd.Client, at follow.Position, err error) bool {
+	is := func(known ...error) bool {
+		return slices.ContainsFunc(known, func(k error) bool { return errors.Is(err, k) })
+	}
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return false
+	case is(follow.ErrBehind, follow.ErrUnfit, etcd.ErrGap, etcd.ErrTooLarge):
+		return true
+	case is(follow.ErrRefused, etcd.ErrUnreachable, etcd.ErrTLS, etcd.ErrPermission, etcd.ErrLearner, etcd.ErrNoQuorum):
+		return false // it lies not in what the watch tells
+	}
+	return a.stuck(ctx, member, at)
+}
+
+// stuck counts the attempts that ended where they had begun. After many of them, for a long time, and with a member that is well and has
+// more to tell, it is what comes next that ends them, whatever that is: a hole with a name is better than no archive.
+func (a *Archiver) stuck(ctx context.Context, member *etcd.Client, at follow.Position) bool {
+	if at.Revision == 0 || at.Revision != a.vain.revision || a.vain.times == 0 {
+		a.vain = vain{revision: at.Revision, since: time.Now()}
+	}
+	a.vain.times++
+	if a.vain.times < vainTimes || time.Since(a.vain.since) < a.cfg.pace.vain {
+		return false
+	}
+	s, err := member.Status(ctx)
+	if err != nil || s.Revision <= at.Revision || s.Leader == 0 || at.Revision == 0 {
+		return false
+	}
+	a.vain = vain{}
+	return true
 }
 
 // follow runs the follower, and stops it when it need not go on.

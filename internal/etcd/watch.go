@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -22,6 +23,8 @@ var (
 	ErrGap = errors.New("the watch left out changes")
 	// ErrCompacted is wrapped when changes that were asked for are compacted away. errors.As finds a *CompactedError.
 	ErrCompacted = errors.New("compacted away")
+	// ErrTooLarge is wrapped when a single change is larger than any etcd should take. Asked again, the member tells it again.
+	ErrTooLarge = errors.New("a change beyond the limit")
 )
 
 // CompactedError says what is gone.
@@ -50,7 +53,7 @@ type Change struct {
 // Revision is that of the change.
 func (c Change) Revision() int64 { return c.Event.GetKv().GetModRevision() }
 
-// Batch is what one message of a watch brought: one change at least.
+// Batch is what a message of a watch brought, or a piece of a large one: changes, or that those before were the last ones of their revision.
 type Batch struct {
 	// Changes follow the ones of the batch before without a gap, each once. One revision may delete a million keys: it then
 	// comes in several batches, so that no more than some MiB is in memory at a time.
@@ -60,21 +63,23 @@ type Batch struct {
 }
 
 // Watch tells every change of the key space, in order. It reads from the member only what Next asks for: a slow reader costs no
-// memory, neither here nor there, except for what gRPC has under way (4 MiB and a message).
+// memory, neither here nor there, except for what gRPC has under way (4 MiB and a message of at most 128 MiB).
 //
 // Whether it has told all there is shows in the member's Status, whose revision is Whole then. Asking the watch itself for its
 // progress would not do: since 3.5.8 etcd does not answer one that has told nothing yet.
 //
 // A message of etcd holds one revision, or up to 1000 of them while the watch is catching up: it can be a few bytes or 1.5 GB. etcd
-// divides messages when it is asked to, but it takes quadratic time in the number of changes: a deletion of 100,000 keys
-// occupies a core of the member for half a minute. So it is asked to only when a message was too large for maxMessage, until what
-// was in it has come.
+// divides messages when it is asked to, but the time that takes grows with the number of changes, and with the square of
+// --max-request-bytes: a deletion of 100,000 keys occupies a core of the member for half a minute. So it is asked to only when a message was
+// too large for maxWatchMessage, until what was in it has come.
 type Watch struct {
 	client *Client
 	ctx    context.Context // of the watch
 	cancel context.CancelFunc
 
-	stream  pb.Watch_WatchClient
+	stream  grpc.ClientStream
+	message watchMessage       // what of the newest one is not told yet
+	fresh   bool               // it brought something new
 	drop    context.CancelFunc // ends stream
 	divided bool               // etcd was asked to divide messages
 
@@ -123,7 +128,7 @@ func (w *Watch) open(divided bool) error {
 }
 
 // login asks for the watch, a second time if the login has expired. etcd 3.4 says of an expired one that permission is denied.
-func (w *Watch) login(ctx context.Context, divided bool) (pb.Watch_WatchClient, error) {
+func (w *Watch) login(ctx context.Context, divided bool) (grpc.ClientStream, error) {
 	user, conn := w.client.login, w.client.awake(ctx)
 	token, err := user.get(ctx, conn, "")
 	if err != nil {
@@ -140,20 +145,26 @@ func (w *Watch) login(ctx context.Context, divided bool) (pb.Watch_WatchClient, 
 }
 
 // create asks for the watch and waits until the member says that there is one.
-func (w *Watch) create(ctx context.Context, conn *grpc.ClientConn, token string, divided bool) (pb.Watch_WatchClient, error) {
+func (w *Watch) create(ctx context.Context, conn *grpc.ClientConn, token string, divided bool) (grpc.ClientStream, error) {
 	ctx = metadata.AppendToOutgoingContext(withToken(ctx, token), rpctypes.MetadataRequireLeaderKey, rpctypes.MetadataHasLeader)
-	stream, err := pb.NewWatchClient(conn).Watch(ctx)
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
+		pb.Watch_Watch_FullMethodName, grpc.ForceCodecV2(watchCodec{}), grpc.MaxCallRecvMsgSize(maxWatchMessage))
 	if err != nil {
 		return nil, err
 	}
 	everything := []byte{0} // as key the lowest there is, as end no end
-	err = stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{
+	err = stream.SendMsg(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{
 		Key: everything, RangeEnd: everything, StartRevision: w.whole + 1, Fragment: divided,
 	}}})
 	if err != nil && !errors.Is(err, io.EOF) { // after EOF it was refused already, and Recv tells why
 		return nil, err
 	}
-	r, err := stream.Recv()
+	var answer watchMessage
+	defer answer.close()
+	if err := stream.RecvMsg(&answer); err != nil {
+		return nil, err
+	}
+	_, r, err := answer.next()
 	switch {
 	case err != nil:
 		return nil, err
@@ -165,38 +176,68 @@ func (w *Watch) create(ctx context.Context, conn *grpc.ClientConn, token string,
 	return stream, nil
 }
 
-// Next waits for the next message. Its errors are final, those of Watch and ErrUnreachable.
+// Next waits for the next message. Its errors are final: those of Watch, ErrUnreachable, and ErrTooLarge.
 func (w *Watch) Next() (Batch, error) {
 	for {
-		r, err := w.stream.Recv()
-		if !w.divided && status.Code(err) == codes.ResourceExhausted { // larger than maxMessage
-			if err = w.open(true); err == nil {
-				continue
-			}
-		}
-		if err == nil && r.GetCanceled() {
-			err = w.canceled(r)
-		}
-		var b Batch
-		if err == nil {
-			b, err = w.take(r)
-		}
+		before := w.whole
+		b, err := w.next()
 		if err == nil && w.divided && len(b.Changes) > 0 && w.whole == w.at { // the large message is complete
 			err = w.open(false)
 		}
 		if err != nil {
 			return Batch{}, w.explain(err)
 		}
-		if len(b.Changes) > 0 {
+		if len(b.Changes) > 0 || b.Whole > before {
 			return b, nil
 		}
 	}
 }
 
-// take drops what was told before: etcd before 3.4.25 and 3.5.8 could tell changes twice.
-func (w *Watch) take(r *pb.WatchResponse) (Batch, error) {
-	b := Batch{Changes: make([]Change, 0, len(r.GetEvents()))}
-	for _, e := range r.GetEvents() {
+// next takes the next piece of a message, or of the one after it.
+func (w *Watch) next() (Batch, error) {
+	if w.message.done() {
+		if err := w.receive(); err != nil {
+			return Batch{}, err
+		}
+	}
+	events, last, err := w.message.next()
+	if err == nil && last.GetCanceled() {
+		err = w.canceled(last)
+	}
+	if err != nil {
+		return Batch{}, err
+	}
+	return w.take(events, last)
+}
+
+// receive waits for a message, divided if it must be.
+func (w *Watch) receive() error {
+	w.fresh = false
+	err := w.stream.RecvMsg(&w.message)
+	if !tooLarge(err) {
+		return err
+	}
+	if w.divided { // a single change is as large
+		return fmt.Errorf("%w of %d MiB", ErrTooLarge, maxWatchMessage>>20)
+	}
+	if err := w.open(true); err != nil {
+		return err
+	}
+	if err = w.stream.RecvMsg(&w.message); tooLarge(err) {
+		return fmt.Errorf("%w of %d MiB", ErrTooLarge, maxWatchMessage>>20)
+	}
+	return err
+}
+
+// tooLarge tells gRPC's own refusal from those that etcd gives the same code.
+func tooLarge(err error) bool {
+	return status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "message larger than max")
+}
+
+// take drops what was told before: etcd before 3.4.25 and 3.5.8 could tell changes twice. last is not nil with the end of a message.
+func (w *Watch) take(events []*mvccpb.Event, last *pb.WatchResponse) (Batch, error) {
+	b := Batch{Changes: make([]Change, 0, len(events))}
+	for _, e := range events {
 		revision := e.GetKv().GetModRevision()
 		if revision <= w.whole {
 			continue
@@ -210,9 +251,10 @@ func (w *Watch) take(r *pb.WatchResponse) (Batch, error) {
 		}
 		b.Changes = append(b.Changes, Change{Event: e, Sub: w.sub})
 		w.sub++
+		w.fresh = true
 	}
 	// etcd divides a large message anywhere, and says so; what it makes a message of is whole revisions.
-	if !r.GetFragment() && len(b.Changes) > 0 {
+	if last != nil && !last.GetFragment() && w.fresh {
 		w.whole = w.at
 	}
 	b.Whole = w.whole

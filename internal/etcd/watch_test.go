@@ -159,14 +159,14 @@ func TestWatchDividesLargeMessages(t *testing.T) {
 			member := servers.StartEtcd(t, servers.EtcdConfig{Version: version})
 			c, kv := connect(t, configOf(member)), member.Client(t)
 			value := strings.Repeat("v", 300<<10)
-			for i := range 80 { // 70 MiB, while a message has 16
+			for i := range 170 { // 150 MiB, while a message has 128 at most
 				if _, err := kv.Txn(t.Context()).Then(clientv3.OpPut(fmt.Sprint("a", i), value), clientv3.OpPut("b", value), clientv3.OpPut("c", value)).Commit(); err != nil {
 					t.Fatal(err)
 				}
 			}
 			last := status(t, c).Revision
 			w := watch(t, c, 2)
-			if changes, batches := follow(t, w, 2, last); len(changes) != 3*80 || batches < 20 {
+			if changes, batches := follow(t, w, 2, last); len(changes) != 3*170 || batches < 20 {
 				t.Errorf("%d changes in %d batches", len(changes), batches)
 			}
 			if _, err := kv.Put(t.Context(), "d", "x"); err != nil {

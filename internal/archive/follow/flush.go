@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/drd-project/drd/internal/repo"
 )
 
 // trailingLimit is how long the watch may be further behind than MaxBehind: a slow owner, or a slow disk, passes.
@@ -49,15 +51,27 @@ func (r *run) tick(ctx context.Context) error {
 	if time.Since(r.heard) > patience {
 		return fmt.Errorf("%w: nothing came from %s for %s", ErrStalled, r.etcd.Endpoint(), patience)
 	}
+	r.now() // or nobody may have looked for a while
+	if by, lasting := r.clock.Behind(); by > repo.FutureSkew && lasting > r.f.cfg.ClockPatience {
+		return fmt.Errorf("%w: the wall clock has been %s behind them for %s", ErrClock, by.Round(time.Second), lasting.Round(time.Second))
+	}
 	switch {
 	case r.draft != nil:
 		if time.Since(r.begun) < r.f.cfg.FlushInterval || r.last() > r.whole {
 			return nil
 		}
-	case r.knownAt.Sub(r.at.Time) < r.f.cfg.Silence:
+	case r.knownAt.Sub(r.at.Time) < r.silenceAfter():
 		return nil
 	}
 	return r.handRest(ctx)
+}
+
+// silenceAfter is how long nothing may happen before that is told: soon where nothing was told yet of where the archive goes on.
+func (r *run) silenceAfter() time.Duration {
+	if r.fresh {
+		return min(r.f.cfg.FlushInterval, r.f.cfg.Silence)
+	}
+	return r.f.cfg.Silence
 }
 
 // handRest hands over what is known: the changes of the draft, if they are whole, or that nothing happened.

@@ -25,6 +25,12 @@ var (
 	ErrBehind = errors.New("the archive is too far behind")
 	// ErrStalled is wrapped when the member keeps the connection and says nothing.
 	ErrStalled = errors.New("the member has stopped telling its changes")
+	// ErrClock is wrapped when the wall clock has been far behind the times of the archive for a while.
+	ErrClock = errors.New("the times of the archive lie in the future")
+	// ErrUnfit is wrapped when a change is beyond archive.MaxValue.
+	ErrUnfit = errors.New("a change that no segment can hold")
+	// ErrRefused is wrapped when Ready has failed.
+	ErrRefused = errors.New("a segment was not taken over")
 )
 
 const (
@@ -36,10 +42,13 @@ const (
 	defaultMaxBehindBytes = 64 << 20
 	// defaultPoll is the time between looks at what no watch tells. AuthStatus is an entry in the cluster's log.
 	defaultPoll = time.Minute
-	// defaultSettle is how long a member that has just started may be behind the archive: its leader tells it the rest.
+	// defaultSettle is how long a member that is behind the archive is waited for: its leader tells it the rest.
 	defaultSettle = 15 * time.Second
 	// defaultStall is longer than a member that is alive needs to answer, be it catching up.
 	defaultStall = 30 * time.Second
+	// clockPatience is how long the wall clock may be more than repo.FutureSkew behind the archive: a host that has just booted, or a wrong
+	// time server, is set right sooner.
+	clockPatience = 10 * time.Minute
 	// grace is how long the last segment may take after ctx has ended, and below systemd's patience of 90 s.
 	grace = 15 * time.Second
 )
@@ -71,13 +80,14 @@ type Config struct {
 	MaxBehindBytes int64         // the same in bytes, as estimated; 0: 64 MiB
 	Poll           time.Duration // between looks at leases, members and users; 0: 1 min
 	Settle         time.Duration // how long a member may take to reach the archive; 0: 15 s
+	ClockPatience  time.Duration // how long the wall clock may be far behind the archive; 0: 10 min
 	Stall          time.Duration // silence of the connection after which it is given up; 0: 30 s
 
 	Log *slog.Logger
 	Now func() time.Time // the wall clock, for what is recorded; nil: time.Now
 }
 
-// Follower follows one cluster. One Run at a time; FromSnapshot may go on beside it.
+// Follower follows one cluster. One Run at a time.
 type Follower struct {
 	cfg     Config
 	leases  *leases
@@ -103,6 +113,7 @@ func New(cfg Config) (*Follower, error) {
 	cfg.MaxBehindBytes = cmp.Or(cfg.MaxBehindBytes, defaultMaxBehindBytes)
 	cfg.Poll = cmp.Or(cfg.Poll, defaultPoll)
 	cfg.Settle = cmp.Or(cfg.Settle, defaultSettle)
+	cfg.ClockPatience = cmp.Or(cfg.ClockPatience, clockPatience)
 	cfg.Stall = cmp.Or(cfg.Stall, defaultStall)
 	if cfg.Now == nil {
 		cfg.Now = time.Now

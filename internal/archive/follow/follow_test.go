@@ -388,6 +388,9 @@ func (c *cluster) write(n int) {
 
 func (c *cluster) change() (err error) {
 	ctx, key := c.t.Context(), fmt.Sprintf("k%d\x00\xff", c.random.IntN(9))
+	if c.random.IntN(20) == 0 {
+		return c.rare(key)
+	}
 	switch d := c.random.IntN(20); {
 	case d < 9:
 		_, err = c.kv.Put(ctx, key, fmt.Sprint(c.random.Uint64()))
@@ -403,6 +406,29 @@ func (c *cluster) change() (err error) {
 		_, err = c.kv.Txn(ctx).Then(
 			clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpPut(key, "twice")}, nil),
 			clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpDelete(key)}, nil)).Commit()
+	}
+	return err
+}
+
+// rare are changes that few clients make.
+func (c *cluster) rare(key string) (err error) {
+	ctx := c.t.Context()
+	switch c.random.IntN(3) {
+	case 0: // a lease ends with its keys, and another one begins
+		i := c.random.IntN(len(c.leases))
+		_, err = c.kv.Revoke(ctx, c.leases[i])
+		c.leases = slices.Delete(c.leases, i, i+1)
+		c.grant()
+	case 1: // a key is made, and deleted with all like it further down
+		_, err = c.kv.Txn(ctx).Then(
+			clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpPut(key, "once", clientv3.WithLease(c.leases[0]))}, nil),
+			clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpDelete("k", clientv3.WithPrefix())}, nil)}, nil)).Commit()
+	case 2: // every byte
+		b := make([]byte, 1+c.random.IntN(60))
+		for i := range b {
+			b[i] = byte(c.random.Uint32())
+		}
+		_, err = c.kv.Put(ctx, "b"+string(b), string(b))
 	}
 	return err
 }

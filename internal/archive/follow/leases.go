@@ -14,8 +14,12 @@ import (
 const (
 	// leaseAge is how old an answer may be: whoever chooses lease IDs may grant one again, for another time.
 	leaseAge = 10 * time.Minute
-	// leaseQuestions are asked at the same time. One takes some ms under load.
-	leaseQuestions = 8
+	// leaseQuestions are asked at the same time. One takes some ms under load, most of them spent waiting for the leader, which answers those that
+	// come together at once.
+	leaseQuestions = 32
+	// leaseTries is how often a member that is busy is asked, with a pause before each further time that begins with leasePause and doubles.
+	leaseTries = 5
+	leasePause = 250 * time.Millisecond
 	// maxLeases bounds the memory of answers, some 10 MB. What is forgotten is asked again.
 	maxLeases = 250_000
 	// maxAhead bounds how many leases that no change has named yet are asked about in one poll.
@@ -96,7 +100,7 @@ func (f *Follower) askLeases(ctx context.Context, member *etcd.Client, ids []int
 			continue
 		}
 		group.Go(func() error {
-			seconds, _, err := member.LeaseTTL(ctx, id)
+			seconds, err := askLease(ctx, member, id)
 			if err != nil {
 				return err
 			}
@@ -114,4 +118,26 @@ func (f *Follower) askLeases(ctx context.Context, member *etcd.Client, ids []int
 		return nil, fmt.Errorf("learn how long leases were granted for: %w", err)
 	}
 	return out, nil
+}
+
+// askLease asks about one lease. A member under load may refuse to answer in time, and does so for a moment only.
+func askLease(ctx context.Context, member *etcd.Client, id int64) (seconds int64, err error) {
+	for try, pause := 1, leasePause; ; try, pause = try+1, 2*pause {
+		seconds, _, err = member.LeaseTTL(ctx, id)
+		if err == nil || try == leaseTries || ctx.Err() != nil {
+			return seconds, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// orUnknown is what is written for an answer.
+func (f *Follower) orUnknown(seconds int64) int64 {
+	if seconds == 0 {
+		return f.cfg.UnknownTTL
+	}
+	return seconds
 }

@@ -2,16 +2,13 @@ package follow_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/drd-project/drd/internal/archive/follow"
 	"github.com/drd-project/drd/internal/mvcc"
 )
 
@@ -62,43 +59,5 @@ func TestCompactedAllTheTime(t *testing.T) {
 				t.Errorf("compact revision %d, the member's is %d", last.CompactRevision, c.compact)
 			}
 		})
-	}
-}
-
-// TestManyLeases: each of thousands of leases is asked about once, and told as it was granted.
-func TestManyLeases(t *testing.T) {
-	const leases = 5000
-	c, o := newCluster(t, "3.7"), newOwner(t)
-	c.put("a", "x")
-	o.at.Revision = c.revision()
-	f := o.follower(func(cfg *follow.Config) { cfg.Poll = time.Hour })
-	r := o.start(f, c.drd)
-	var mu sync.Mutex
-	granted := make(map[int64]int64)
-	group, ctx := errgroup.WithContext(t.Context())
-	group.SetLimit(32)
-	for i := range int64(leases) {
-		group.Go(func() error {
-			l, err := c.kv.Grant(ctx, 1000+i)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			granted[int64(l.ID)] = 1000 + i
-			mu.Unlock()
-			_, err = c.kv.Put(ctx, fmt.Sprint("leased", i), "x", clientv3.WithLease(l.ID))
-			return err
-		})
-	}
-	c.must(group.Wait())
-	o.until(r, c.revision())
-	_, told := o.union()
-	for id, seconds := range granted {
-		if told[id] != seconds {
-			t.Fatalf("lease %x was granted for %d s, the archive has %d", id, seconds, told[id])
-		}
-	}
-	if len(told) != leases || f.UnknownLeases() != 0 {
-		t.Errorf("%d leases, %d unknown", len(told), f.UnknownLeases())
 	}
 }

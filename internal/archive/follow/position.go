@@ -1,12 +1,8 @@
 package follow
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/drd-project/drd/internal/archive"
 	"github.com/drd-project/drd/internal/mvcc"
@@ -40,30 +36,6 @@ func After(s *repo.Segment, manifest string) Position {
 		p.RevisionBytes = s.Plain.Size / revisions
 	}
 	return p
-}
-
-// AtSnapshot is the position of a snapshot, whose store tx reads: from there the archive of a new timeline goes on. Of a
-// snapshot whose last revision was compacted, which a quiet cluster has, the hash is not known.
-func AtSnapshot(ctx context.Context, tx *bolt.Tx, m *repo.Manifest) (Position, error) {
-	p := Position{Timeline: m.Timeline, EtcdClusterID: m.EtcdClusterID, Revision: m.Revision, Base: m.ID, Time: m.CaptureEnd}
-	if m.CompactRevision >= m.Revision || m.Revision == 1 { // revision 1 is the empty store
-		return p, nil
-	}
-	var err error
-	p.RevisionSHA256, err = storedHash(ctx, tx, m.Revision)
-	if err != nil {
-		return Position{}, fmt.Errorf("position of snapshot %s: %w", m.ID, err)
-	}
-	return p, nil
-}
-
-// storedHash is the hash of a revision's changes in a store that holds all of them.
-func storedHash(ctx context.Context, tx *bolt.Tx, revision int64) (string, error) {
-	h := newHasher(revision)
-	if err := mvcc.Extract(ctx, tx, revision-1, revision, h.add); err != nil {
-		return "", err
-	}
-	return h.sum()
 }
 
 // hasher finds the hash of one revision without keeping its changes, which may be a million.

@@ -28,11 +28,16 @@ type recorder struct {
 	draft *archive.Draft // nil between segments
 	begun time.Time      // of the draft, on this process's clock
 
+	fresh   bool // it began without a revision, and nothing was handed over yet
 	refused bool // Ready has failed: it gets nothing more
 }
 
-// append writes one change. stamp says when what follows was seen, ttl for how long the lease that it names was granted.
+// append writes one change. stamp says when what follows was seen, ttl for how long the lease that it names was granted. Of a change that
+// no segment holds the error wraps ErrUnfit.
 func (r *recorder) append(e mvcc.Entry, stamp archive.Stamp, ttl func(id int64) (int64, error)) error {
+	if len(e.Value) > archive.MaxValue {
+		return fmt.Errorf("%w: revision %s has %d MiB, at most %d", ErrUnfit, e.Position, len(e.Value)>>20, archive.MaxValue>>20)
+	}
 	if r.draft == nil {
 		var err error
 		if r.draft, err = archive.Begin(r.f.cfg.Dir, r.f.cfg.Recipients, e.Main); err != nil {
@@ -102,8 +107,9 @@ func (r *recorder) hand(ctx context.Context, sealed *archive.Sealed) error {
 	manifest, err := r.f.cfg.Ready(ctx, sealed)
 	if err != nil {
 		r.refused = true
-		return errors.Join(fmt.Errorf("hand over the segment of revisions %d to %d: %w", s.First, s.Last, err), sealed.Remove())
+		return errors.Join(fmt.Errorf("%w: revisions %d to %d: %w", ErrRefused, s.First, s.Last, err), sealed.Remove())
 	}
+	r.fresh = false
 	density := r.at.RevisionBytes
 	r.at = After(s, manifest)
 	if s.Silence() {

@@ -3,15 +3,11 @@ package follow
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/mvcc"
 	"github.com/drd-project/drd/internal/repo"
 )
-
-// settlePause is the time between two looks at a member that is not where the archive is yet.
-const settlePause = 200 * time.Millisecond
 
 // prepare looks whether the member can continue what is archived, and begins the watch: with the last archived revision where
 // that is to be compared. The watch goes on for as long as outliving does.
@@ -30,7 +26,7 @@ func (r *run) prepare(ctx, outliving context.Context) error {
 		return fmt.Errorf("%w: it is of cluster %s, not %s", ErrOtherHistory, id, r.at.EtcdClusterID)
 	}
 	r.at.EtcdClusterID = id
-	if r.at.Revision == 0 {
+	if r.fresh = r.at.Revision == 0; r.fresh {
 		r.at.Revision, r.at.RevisionSHA256, r.at.Time = status.Revision, "", now
 	}
 	if r.at.Time.IsZero() {
@@ -53,29 +49,23 @@ func (r *run) prepare(ctx, outliving context.Context) error {
 	return err
 }
 
-// settled is the status of the member, when it is as far as the archive. One that has just started may not be, for as long as
-// its leader has not told it the rest. It is another history only if it has a leader and stays behind.
+// settled is the status of the member, when it is as far as the archive. One that has just started may not be, or one that receives a
+// snapshot from its leader. It is another history only if it stays behind when it has all that its cluster has.
 func (r *run) settled(ctx context.Context) (etcd.Status, error) {
-	for begun := time.Now(); ; {
-		status, err := r.etcd.Status(ctx)
-		if err != nil {
-			return etcd.Status{}, err
-		}
-		if status.Revision >= r.at.Revision {
-			return status, nil
-		}
-		if time.Since(begun) >= r.f.cfg.Settle {
-			if status.Leader == 0 {
-				return etcd.Status{}, fmt.Errorf("follow %s: %w, and the member is behind the archive", r.etcd.Endpoint(), etcd.ErrNoQuorum)
-			}
-			return etcd.Status{}, fmt.Errorf("%w: it is at revision %d, the archive at %d", ErrOtherHistory, status.Revision, r.at.Revision)
-		}
-		select {
-		case <-time.After(settlePause):
-		case <-ctx.Done():
-			return etcd.Status{}, context.Cause(ctx)
-		}
+	status, err := r.etcd.Status(ctx)
+	if err != nil || status.Revision >= r.at.Revision {
+		return status, err
 	}
+	limited, cancel := context.WithTimeout(ctx, r.f.cfg.Settle)
+	defer cancel()
+	revision, err := r.etcd.CaughtUp(limited)
+	switch {
+	case err != nil:
+		return etcd.Status{}, fmt.Errorf("the member is at revision %d, behind the archive's %d: %w", status.Revision, r.at.Revision, err)
+	case revision < r.at.Revision:
+		return etcd.Status{}, fmt.Errorf("%w: it is at revision %d, the archive at %d", ErrOtherHistory, revision, r.at.Revision)
+	}
+	return r.etcd.Status(ctx)
 }
 
 func identify(ctx context.Context, member *etcd.Client, id uint64) (repo.Member, error) {

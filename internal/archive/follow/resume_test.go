@@ -10,13 +10,9 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/drd-project/drd/internal/archive"
 	"github.com/drd-project/drd/internal/archive/follow"
 	"github.com/drd-project/drd/internal/etcd"
-	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -40,38 +36,13 @@ func (o *owner) fails(c *etcd.Client, changes ...func(*follow.Config)) error {
 	return err
 }
 
-// manifest describes a snapshot as the follower needs it.
-func (c *cluster) manifest(db *bolt.DB) *repo.Manifest {
-	c.t.Helper()
-	s, err := c.drd.Status(c.t.Context())
-	c.must(err)
-	return &repo.Manifest{
-		ID: "20261122T100000Z-r1-1", Timeline: timeline, EtcdClusterID: etcd.FormatID(s.ClusterID), Revision: s.Revision,
-		CompactRevision: c.compact, CaptureEnd: time.Now().UTC(), Member: repo.Member{ID: etcd.FormatID(s.MemberID), Name: "default"},
-	}
-}
-
-// fromSnapshot has the follower make segments of a snapshot taken now.
-func (o *owner) fromSnapshot(c *cluster, f *follow.Follower) (at follow.Position, err error) {
-	o.t.Helper()
-	db := store(o.t, c.kv)
-	if viewErr := db.View(func(tx *bolt.Tx) error {
-		at, err = f.FromSnapshot(o.t.Context(), tx, c.manifest(db), o.position(), 0)
-		return nil
-	}); viewErr != nil {
-		o.t.Fatal(viewErr)
-	}
-	return at, err
-}
-
-// What a watch must not catch up with comes out of a snapshot, the same to the byte.
+// What a watch must not catch up with is told, and left to a snapshot.
 func TestBehind(t *testing.T) {
 	for _, version := range allVersions {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			c, o := newCluster(t, version), newOwner(t)
 			c.write(20)
-			base, from := store(t, c.kv), c.revision()
 			o.archived(c, 50)
 			c.write(100)
 			c.extremes()
@@ -83,46 +54,7 @@ func TestBehind(t *testing.T) {
 			if err := o.fails(c.drd, little); !errors.Is(err, follow.ErrBehind) {
 				t.Fatalf("megabytes behind: %v", err)
 			}
-
-			small := func(cfg *follow.Config) { cfg.FlushBytes = 100_000 }
-			before := o.position()
-			at, err := o.fromSnapshot(c, o.follower(small))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if at != o.position() || at.Revision != c.revision() || before.Revision+1 != o.taken()[1].Segment.First {
-				t.Errorf("from %+v to %+v, remembered is %+v", before, at, o.position())
-			}
-			r := o.start(o.follower(), c.drd) // compares with what the snapshot said
-			c.write(50)
-			r.end()
-
-			entries, leases := o.union()
-			sameHistory(t, extract(t, store(t, c.kv), from, c.revision()), entries)
-			for id, seconds := range leases {
-				if seconds != c.granted[id] {
-					t.Errorf("lease %x was granted for %d s, the archive has %d", id, c.granted[id], seconds)
-				}
-			}
-			o.checkLate()
-			o.replay(base, from, c.hashes)
 		})
-	}
-}
-
-// checkLate: what a snapshot told is late, and lies in the time of its segment.
-func (o *owner) checkLate() {
-	o.t.Helper()
-	late := 0
-	for _, s := range o.taken() {
-		for _, stamp := range o.read(s).stamps {
-			if stamp.Late {
-				late++
-			}
-		}
-	}
-	if late < 2 {
-		o.t.Errorf("%d stamps are late", late)
 	}
 }
 
@@ -148,9 +80,6 @@ func TestCompactedAhead(t *testing.T) {
 			err = o.fails(c.drd)
 			if !errors.Is(err, follow.ErrBehind) || !errors.As(err, &compacted) || compacted.Compact != c.compact || compacted.Wanted != o.position().Revision+1 {
 				t.Fatalf("compacted beyond: %v", err)
-			}
-			if _, err := o.fromSnapshot(c, o.follower()); !errors.Is(err, etcd.ErrCompacted) {
-				t.Errorf("a snapshot of what is left: %v", err)
 			}
 		})
 	}
@@ -226,9 +155,6 @@ func TestOtherHistory(t *testing.T) {
 			}
 			if err := o.fails(rebuilt.drd); !errors.Is(err, follow.ErrOtherHistory) {
 				t.Errorf("with other changes: %v", err)
-			}
-			if _, err := o.fromSnapshot(rebuilt, o.follower()); !errors.Is(err, follow.ErrOtherHistory) {
-				t.Errorf("a snapshot with other changes: %v", err)
 			}
 			foreign := newCluster(t, version, "--initial-cluster-token", "another")
 			for foreign.revision() < o.position().Revision+10 {
@@ -311,37 +237,5 @@ func (r *running) alive() bool {
 		return false
 	default:
 		return true
-	}
-}
-
-// A deletion of a hundred thousand keys is one revision of one segment.
-func TestManyDeletions(t *testing.T) {
-	const keys = 100_000
-	for _, version := range allVersions {
-		t.Run(version, func(t *testing.T) {
-			c, o := newCluster(t, version), newOwner(t)
-			for i := 0; i < keys; {
-				var ops []clientv3.Op
-				for range 10_000 {
-					ops = append(ops, clientv3.OpPut(fmt.Sprintf("/registry/some/where/%08d", i), "x"))
-					i++
-				}
-				_, err := c.kv.Txn(t.Context()).Then(ops...).Commit()
-				c.must(err)
-			}
-			o.at.Revision = c.revision()
-			from := o.at.Revision
-			r := o.start(o.follower(), c.drd)
-			_, err := c.kv.Delete(t.Context(), "/", clientv3.WithPrefix())
-			c.must(err)
-			c.put("after", "x")
-			o.until(r, c.revision())
-			r.end()
-			r = o.start(o.follower(), c.drd)
-			c.put("after", "y")
-			o.until(r, c.revision())
-			entries, _ := o.union()
-			sameHistory(t, extract(t, store(t, c.kv), from, c.revision()), entries)
-		})
 	}
 }

@@ -18,7 +18,7 @@ func (f *Follower) Run(ctx context.Context, member *etcd.Client, from Position) 
 	// What is under way when ctx ends may still be finished.
 	outliving, stop := outlive(ctx)
 	defer stop()
-	r := &run{recorder: recorder{f: f, at: from, clock: archive.NewClock(from.Time)}, etcd: member}
+	r := &run{recorder: recorder{f: f, at: from, clock: archive.NewClock(from.Time)}, etcd: member, started: time.Now()}
 	if err := r.prepare(ctx, outliving); err != nil {
 		r.close()
 		if ctx.Err() != nil {
@@ -57,6 +57,7 @@ func overtaken(err error) error {
 type run struct {
 	recorder
 	etcd    *etcd.Client
+	started time.Time // on this process's clock
 	watch   *etcd.Watch
 	compare *hasher // of the last archived revision, until it is found to be the same
 

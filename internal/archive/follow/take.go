@@ -20,7 +20,10 @@ func (r *run) take(ctx context.Context, b etcd.Batch) error {
 			return err
 		}
 	}
-	stamp := r.now()
+	stamp := archive.Stamp{Time: r.now()}
+	if len(changes) > 0 {
+		stamp.Late = r.clock.Jumped()
+	}
 	granted, err := r.f.askLeases(ctx, r.etcd, leasesOf(changes))
 	if err != nil {
 		return err
@@ -31,20 +34,20 @@ func (r *run) take(ctx context.Context, b etcd.Batch) error {
 			return err
 		}
 	}
-	r.whole, r.knownAt = b.Whole, latest(r.knownAt, stamp)
+	r.whole, r.knownAt = b.Whole, latest(r.knownAt, stamp.Time)
 	return nil
 }
 
 // write appends one change, after finishing a segment that is full.
-func (r *run) write(ctx context.Context, c etcd.Change, seen time.Time, ttl func(int64) (int64, error)) error {
+func (r *run) write(ctx context.Context, c etcd.Change, seen archive.Stamp, ttl func(int64) (int64, error)) error {
 	e := mvcc.FromEvent(c.Event, c.Sub)
 	if e.Sub == 0 && r.full() {
-		if err := r.finish(ctx, r.until(r.last(), seen)); err != nil {
+		if err := r.finish(ctx, r.until(r.last(), seen.Time)); err != nil {
 			return err
 		}
 	}
 	if e.Main > r.caughtUp {
-		return r.append(e, archive.Stamp{Time: seen}, ttl)
+		return r.append(e, seen, ttl)
 	}
 	if r.missed += int64(len(e.Value)); r.missed > 2*r.f.cfg.MaxBehindBytes {
 		return fmt.Errorf("%w: the changes up to revision %d are more than %d MiB", ErrBehind, r.caughtUp, 2*r.f.cfg.MaxBehindBytes>>20)
@@ -66,7 +69,7 @@ func (r *run) now() time.Time {
 	if ahead := r.at.Time.Sub(t); ahead > 0 && ahead < time.Second {
 		t = r.at.Time
 	}
-	return r.clock.At(t)
+	return r.clock.At(t, time.Since(r.started))
 }
 
 func leasesOf(changes []etcd.Change) []int64 {
@@ -78,3 +81,15 @@ func leasesOf(changes []etcd.Change) []int64 {
 	}
 	return ids
 }
+
+// nextSecond rounds up: a late stamp must not be earlier than what it is about.
+func nextSecond(t time.Time) time.Time {
+	if whole := t.Truncate(time.Second); whole.Before(t) {
+		return whole.Add(time.Second)
+	}
+	return t
+}
+
+// before is the end of a segment that others follow which were seen at the same time: at that time itself, the last of them
+// is the one to ask.
+func before(seen time.Time) time.Time { return seen.Add(-time.Second) }
