@@ -74,6 +74,9 @@ type Snapshot struct {
 type Archive struct {
 	Enabled       bool          `yaml:"enabled"`
 	FlushInterval time.Duration `yaml:"flush_interval" range:"1s..5m"`
+	// KeepWithin is the time of which every second can be restored: what is older is pruned. It says nothing without the
+	// section retention, for then nothing is pruned.
+	KeepWithin time.Duration `yaml:"keep_within" unit:"days" range:"1h..36500d" default:"7d, or retention.keep_within where that is longer"`
 }
 
 // Seal names who can decrypt: at least one age recipient, inline or in the file. There is no key
@@ -212,10 +215,14 @@ func defaults() *Config {
 			StallTimeout:     time.Minute,
 			HashMembersBelow: 64 << 20, // a scan of this much costs a member some 50 ms
 		},
-		Archive: Archive{FlushInterval: 5 * time.Second},
+		Archive: Archive{FlushInterval: 5 * time.Second}, // KeepWithin: see fillArchive
 		Metrics: Metrics{Listen: "127.0.0.1:9877"},
 	}
 }
+
+// shortestArchive is how much of the archive is kept when nobody says more: a mistake made on a Friday is found out in the
+// week after.
+const shortestArchive = 7 * day
 
 func defaultTarget() Target { return Target{ReadBack: ReadBackFull} }
 

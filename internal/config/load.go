@@ -47,11 +47,19 @@ func parse(name string, data []byte, lookup func(string) (string, bool)) (*Confi
 		return nil, err
 	}
 	fillRegions(c.Targets)
+	fillArchive(c)
 	c.source = p.source
 	return c, nil
 }
 
-// fillRegions sets the one default that hangs on another key.
+// fillArchive sets the default that hangs on retention: what the snapshots promise, the archive keeps, too.
+func fillArchive(c *Config) {
+	if c.Archive.KeepWithin == 0 {
+		c.Archive.KeepWithin = max(shortestArchive, c.Retention.KeepWithin)
+	}
+}
+
+// fillRegions sets the default that hangs on the endpoint.
 func fillRegions(targets []Target) {
 	for _, t := range targets {
 		if t.S3 != nil && t.S3.Region == "" {

@@ -57,7 +57,7 @@ func TestParseEverything(t *testing.T) {
 			Stagger: 90 * time.Second, Jitter: 10 * time.Second, StallTimeout: 2 * time.Minute,
 			HashMembersBelow: 128 << 20,
 		},
-		Archive: Archive{Enabled: true, FlushInterval: 90 * time.Second},
+		Archive: Archive{Enabled: true, FlushInterval: 90 * time.Second, KeepWithin: 14 * 24 * time.Hour},
 		Seal:    Seal{Recipients: []string{testRecipient}, RecipientsFile: "/etc/drd/recipients.txt"},
 		Signing: Signing{KeyFile: "/etc/drd/signing.key"},
 		Trust:   Trust{File: "/etc/drd/allowed_signers"},
@@ -115,9 +115,33 @@ func TestParseDefaults(t *testing.T) {
 	want.Seal.Recipients = []string{testRecipient}
 	want.Signing.KeyFile = "/etc/drd/signing.key"
 	want.Targets = []Target{{Name: "nas", Dir: "/mnt/nas", ReadBack: ReadBackFull}}
+	want.Archive.KeepWithin = 7 * day
 	got := mustParse(t, smallest)
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestArchiveKeepWithin: the archive reaches back as far as the snapshots do, and a week at least, unless somebody says otherwise.
+func TestArchiveKeepWithin(t *testing.T) {
+	for _, tc := range []struct {
+		text string
+		want time.Duration
+	}{
+		{"retention: {last: 3}", 7 * day},
+		{"retention: {keep_within: 48h}", 7 * day},
+		{"retention: {keep_within: 30d}", 30 * day},
+		{"retention: {keep_within: 30d}\narchive: {keep_within: 1h}", time.Hour},
+		{"archive: {keep_within: 10d}", 10 * day},
+	} {
+		if got := mustParse(t, smallest+tc.text+"\n").Archive.KeepWithin; got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.text, got, tc.want)
+		}
+	}
+	for _, text := range []string{"archive: {keep_within: 59m}", "archive: {keep_within: 0s}", "archive: {keep_within: 36501d}"} {
+		if _, err := parse("drd.yaml", []byte(smallest+text+"\n"), fixedEnv); err == nil || !strings.Contains(err.Error(), "archive.keep_within") {
+			t.Errorf("%s: error %v", text, err)
+		}
 	}
 }
 

@@ -1,11 +1,12 @@
 // Package prune carries out on one target what package retention decides.
 //
-// A Plan is made once: it names every snapshot, what becomes of it, and why. What is printed is what is run, and
+// A Plan is made once: it names every snapshot and segment, what becomes of it, and why. What is printed is what is run, and
 // what changed in between is left alone. Nothing here needs a lock: deletions that another node has done already
-// are done, and a prune that is killed at any moment leaves snapshots that are whole and litter that the next one
-// removes, for the manifest, which makes a snapshot one, goes first and the payload last.
+// are done, and a prune that is killed at any moment leaves what is whole and litter that the next one
+// removes, for the manifest, which makes a snapshot or a segment one, goes first and the payload last. A segment
+// that was merged goes only when the merged one was read whole from the same target just before.
 //
-// Only objects under names that drd gives are ever deleted, below <cluster>/snapshots/ alone.
+// Only objects under names that drd gives are ever deleted, below <cluster>/snapshots/ and <cluster>/archive/ alone.
 package prune
 
 import (
@@ -30,21 +31,40 @@ const (
 	KindSnapshot Kind = "snapshot" // has a manifest
 	KindLitter   Kind = "litter"   // objects without a manifest: an upload in progress, or one that was given up
 	KindUpload   Kind = "upload"   // a write that the store has begun and not finished; no object yet
+
+	KindSegment       Kind = "segment"        // of the archive: has a commit record
+	KindSegmentLitter Kind = "segment-litter" // a payload without a commit record
 )
 
 // Item is one thing in a target and its fate.
 type Item struct {
 	Kind    Kind
-	ID      repo.ID    // zero for an upload whose key is not drd's
-	State   repo.State // of the entry as it was found; "" for an upload
+	ID      repo.ID          // of a snapshot; zero for a segment, and for an upload of another key
+	Segment repo.SegmentName // of a segment, else zero
+	State   repo.State       // of the entry as it was found; "" for an upload
 	Fate    retention.Fate
 	Reasons []string
-	// Objects are the snapshot's own as listed, in the order in which they are deleted. None for an upload.
+	// Objects are the entry's own as listed, in the order in which they are deleted. None for an upload.
 	Objects []storage.Object
 	Upload  storage.Upload // of KindUpload
 
-	digest string // hex SHA-256 of the manifest that was decided on
+	digest string             // hex SHA-256 of the manifest that was decided on
+	by     *repo.SegmentEntry // the merged segment that has to be read first; nil: none
 }
+
+// Name is what the item is called: the snapshot's ID, the segment's name, or the key of an upload.
+func (i *Item) Name() string {
+	switch {
+	case i.Kind == KindUpload:
+		return i.Upload.Key
+	case i.Archived():
+		return i.Segment.String()
+	}
+	return i.ID.String()
+}
+
+// Archived tells the archive's items from those of snapshots.
+func (i *Item) Archived() bool { return i.Kind == KindSegment || i.Kind == KindSegmentLitter }
 
 // Size is what the objects take up, in bytes.
 func (i *Item) Size() int64 {
@@ -61,8 +81,9 @@ type Plan struct {
 	Location string // of the bucket
 	Cluster  string
 	Made     time.Time // the time that decided, UTC
-	Items    []Item    // snapshots and litter by ID, then uploads
-	// Foreign are the first of the keys below snapshots/ that are not drd's, ForeignCount is how many there are. They stay.
+	Items    []Item    // snapshots and litter by ID, then segments by timeline and revision, then uploads
+	// Foreign are the first of the keys below snapshots/ and archive/ that are not drd's, ForeignCount is how many there are. They
+	// stay.
 	Foreign      []string
 	ForeignCount int
 	// Notes are what could not be found out, and changes nothing else.
@@ -87,13 +108,19 @@ func Make(ctx context.Context, t Target, trust *seal.Trust, policy retention.Pol
 	if err != nil {
 		return nil, fmt.Errorf("prune %s: %w", t.Name, err)
 	}
+	archived, err := lookAtArchive(ctx, t.Repo, trust)
+	if err != nil {
+		return nil, fmt.Errorf("prune %s: %w", t.Name, err)
+	}
 	p := &Plan{
 		Target: t.Name, Location: c.Location, Cluster: c.Cluster, Made: now.UTC(),
-		Foreign: c.Foreign, ForeignCount: c.ForeignCount, repo: t.Repo,
+		Foreign: slices.Concat(c.Foreign, archived.foreign), ForeignCount: c.ForeignCount + archived.foreignCount, repo: t.Repo,
 	}
-	for _, d := range retention.Decide(c, policy, now) {
+	snapshots, segments := retention.Decide(c, archived.entries, policy, now)
+	for _, d := range snapshots {
 		p.Items = append(p.Items, newItem(t.Repo, d, there[d.Entry.ID.String()]))
 	}
+	p.addSegments(segments, archived)
 	if err := p.addUploads(ctx, retention.Hold(c, policy, now)); err != nil {
 		return nil, fmt.Errorf("prune %s: %w", t.Name, err)
 	}

@@ -10,7 +10,10 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/storage"
 )
 
@@ -35,6 +38,10 @@ const (
 	maxFailures = 3
 	// maxManifest is more than a manifest can have, in bytes: it bounds what is read to compare one.
 	maxManifest = 1<<20 + 1
+	// batch is how many segments go before it is asked again whether to go on, atOnce how many of them at the same time: each is
+	// three requests that wait for the store most of the time.
+	batch  = 64
+	atOnce = 8
 )
 
 // Result is what became of one item that was to be deleted.
@@ -45,36 +52,100 @@ type Result struct {
 }
 
 // Run deletes what the plan says, in its order. The results tell of every deletion of the plan. It stops early when
-// the target refuses deletions altogether, when three fail in a row, and when ctx ends, after the snapshot under way.
+// the target refuses deletions altogether, when three fail in a row, and when ctx ends, after the snapshot under way. Segments
+// are many and small, and go several at once.
 func (p *Plan) Run(ctx context.Context) Results {
-	var results Results
-	var stop error
-	failures := 0
-	for _, item := range p.Deletions() {
-		if stop == nil && ctx.Err() != nil {
-			stop = context.Cause(ctx)
+	r := &run{plan: p, read: make(map[repo.SegmentName]error)}
+	items := p.Deletions()
+	for len(items) > 0 {
+		n := r.next(items)
+		if r.stop == nil && ctx.Err() != nil {
+			r.stop = context.Cause(ctx)
 		}
-		if stop != nil {
-			results = append(results, Result{item, NotTried, stop})
-			continue
-		}
-		outcome, err := p.delete(ctx, item)
-		results = append(results, Result{item, outcome, err})
-		if outcome != Failed {
-			failures = 0
-			continue
-		}
-		if failures++; errors.Is(err, storage.ErrDenied) || failures == maxFailures {
-			stop = err
-		}
+		r.take(ctx, items[:n])
+		items = items[n:]
 	}
-	return results
+	return r.results
+}
+
+// run is a Run under way.
+type run struct {
+	plan     *Plan
+	results  Results
+	stop     error                      // why nothing more is tried
+	failures int                        // in a row
+	read     map[repo.SegmentName]error // merged segments that were read, and what came of it
+	warm     bool                       // a segment was deleted, so the others may go several at once
+}
+
+// next is how many of the items are taken at once.
+func (r *run) next(items []*Item) int {
+	n := 0
+	for n < len(items) && n < batch && items[n].Archived() {
+		n++
+	}
+	if n == 0 || !r.warm {
+		return 1
+	}
+	return n
+}
+
+// take makes one attempt at each item.
+func (r *run) take(ctx context.Context, items []*Item) {
+	results := make(Results, len(items))
+	r.readMerged(ctx, items)
+	var group errgroup.Group
+	group.SetLimit(min(atOnce, max(1, r.plan.repo.Bucket().Properties().Parallel)))
+	for i, item := range items {
+		results[i] = Result{Item: item}
+		if r.stop != nil {
+			results[i].Outcome, results[i].Err = NotTried, r.stop
+			continue
+		}
+		group.Go(func() error {
+			results[i].Outcome, results[i].Err = r.delete(ctx, item)
+			return nil
+		})
+	}
+	_ = group.Wait() // each result has its own error
+	for _, result := range results {
+		r.count(result)
+	}
+	r.results = append(r.results, results...)
+}
+
+// count decides by a result whether to go on.
+func (r *run) count(result Result) {
+	switch {
+	case result.Outcome == NotTried, r.unread(result.Item) != nil:
+		return
+	case result.Outcome != Failed:
+		r.failures, r.warm = 0, r.warm || result.Item.Archived()
+		return
+	}
+	if r.failures++; errors.Is(result.Err, storage.ErrDenied) || r.failures == maxFailures {
+		r.stop = result.Err
+	}
 }
 
 // delete makes one attempt at an item.
-func (p *Plan) delete(ctx context.Context, item *Item) (Outcome, error) {
+func (r *run) delete(ctx context.Context, item *Item) (Outcome, error) {
 	ctx, cancel := lasting(ctx)
 	defer cancel()
+	switch item.Kind {
+	case KindSegment:
+		if err := r.unread(item); err != nil {
+			return unreadOutcome(err), err
+		}
+		return r.plan.deleteSegment(ctx, item)
+	case KindSegmentLitter:
+		return r.plan.deleteSegmentLitter(ctx, item)
+	}
+	return r.plan.delete(ctx, item)
+}
+
+// delete makes one attempt at a snapshot, or at what is left of one.
+func (p *Plan) delete(ctx context.Context, item *Item) (Outcome, error) {
 	if item.Kind == KindUpload {
 		err := storage.Abort(ctx, p.repo.Bucket(), item.Upload)
 		if errors.Is(err, storage.ErrNotExist) {
@@ -160,13 +231,19 @@ func (p *Plan) unchanged(ctx context.Context, item *Item, there []storage.Object
 
 // digest is the hex SHA-256 of an object of at most maxManifest bytes.
 func (p *Plan) digest(ctx context.Context, key string) (string, error) {
+	content, err := p.small(ctx, key)
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:]), err
+}
+
+// small reads an object, of which at most maxManifest bytes.
+func (p *Plan) small(ctx context.Context, key string) ([]byte, error) {
 	r, err := p.repo.Bucket().Open(ctx, key, 0, maxManifest)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	sum := sha256.New()
-	_, err = io.Copy(sum, io.LimitReader(r, maxManifest))
-	return hex.EncodeToString(sum.Sum(nil)), errors.Join(err, r.Close())
+	content, err := io.ReadAll(io.LimitReader(r, maxManifest))
+	return content, errors.Join(err, r.Close())
 }
 
 func has(objects []storage.Object, key string) bool {

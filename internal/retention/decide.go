@@ -17,9 +17,21 @@ const (
 
 const notKept = "not kept by any rule"
 
-// Decide returns a decision for every entry of c, in the order of the catalogue. now is this machine's clock; c must
+// Decide returns a decision for every entry of c and for every segment, in their order. now is this machine's clock; both must
 // have been read with trust, for entries whose signature nobody checked are kept.
-func Decide(c *repo.Catalogue, p Policy, now time.Time) []Decision {
+func Decide(c *repo.Catalogue, segments []repo.SegmentEntry, p Policy, now time.Time) ([]Decision, []SegmentDecision) {
+	latest, _ := c.Latest(now, false) // nil: there is none, which is its only error
+	snapshots := decideSnapshots(c, latest, p, now)
+	archived := decideSegments(segments, snapshots, latest, p, now)
+	if reason := p.hold(latest, now); reason != "" {
+		keepAll(snapshots, reason)
+		keepAllSegments(archived, reason)
+	}
+	return snapshots, archived
+}
+
+// decideSnapshots applies the rules for snapshots. latest is the one that a restore would take.
+func decideSnapshots(c *repo.Catalogue, latest *repo.Entry, p Policy, now time.Time) []Decision {
 	decisions := make([]Decision, len(c.Entries))
 	var good []*Decision // what can be restored, newest first
 	for i := range c.Entries {
@@ -37,11 +49,7 @@ func Decide(c *repo.Catalogue, p Policy, now time.Time) []Decision {
 		}
 	}
 	slices.SortStableFunc(good, func(a, b *Decision) int { return b.Entry.ID.Compare(a.Entry.ID) })
-	latest, _ := c.Latest(now, false) // nil: there is none, which is its only error
 	judge(good, latest, p, now)
-	if reason := p.hold(latest, now); reason != "" {
-		keepAll(decisions, reason)
-	}
 	return decisions
 }
 

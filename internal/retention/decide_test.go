@@ -60,7 +60,7 @@ func TestGolden(t *testing.T) {
 			if c.name == "timeline_ended" || c.name == "timeline_ended_min_copies" {
 				c.policy.Period = sixHours
 			}
-			compareGolden(t, c.name, told(Decide(&repo.Catalogue{Entries: c.entries}, c.policy, c.now)))
+			compareGolden(t, c.name, told(decide(c.entries, c.policy, c.now)))
 		})
 	}
 }
@@ -130,7 +130,7 @@ func TestFlood(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 30, 0, 0, time.UTC)
 	p := Policy{KeepWithin: 24 * time.Hour, Last: 4, Hourly: 6, Daily: 7, Weekly: 5, Monthly: 12, Yearly: 2, MinCopies: 3, Period: sixHours}
 	good := every(sixHours, 60, now.Add(-30*time.Minute))
-	before := fates(Decide(&repo.Catalogue{Entries: good}, p, now))
+	before := fates(decide(good, p, now))
 	kinds := []repo.State{repo.StateUnsigned, repo.StateUnknownSigner, repo.StateBadSignature, repo.StateExpiredSigner, repo.StateBadManifest, repo.StateNewerFormat, repo.StateIncomplete, repo.StateUnverified}
 	var flood []repo.Entry
 	for i := range 1000 {
@@ -138,7 +138,7 @@ func TestFlood(t *testing.T) {
 	}
 	all := append(slices.Clone(good), flood...)
 	slices.SortFunc(all, func(a, b repo.Entry) int { return a.ID.Compare(b.ID) })
-	decisions := Decide(&repo.Catalogue{Entries: all}, p, now)
+	decisions := decide(all, p, now)
 	after := fates(decisions)
 	for id, want := range before {
 		if after[id] != want {
@@ -172,7 +172,7 @@ func TestProved(t *testing.T) {
 		for i, id := range c.proved {
 			p.Proved[id] = now.Add(-time.Duration(i) * time.Hour) // the older snapshot was proved later
 		}
-		for _, d := range Decide(&repo.Catalogue{Entries: entries}, p, now) {
+		for _, d := range decide(entries, p, now) {
 			if got := strings.Contains(d.String(), "last proved, on 2026-11-22"); got != (d.Entry.ID.String() == c.want) {
 				t.Errorf("proved %q: %s is %s", c.proved, d.Entry.ID, d)
 			}
@@ -187,7 +187,7 @@ func TestForkWithinASecond(t *testing.T) {
 	before, after := entry(at, 0xa1, lineA, repo.StateOK), entry(at, 0xa1, lineB, repo.StateOK)
 	before.ID.Revision, after.ID.Revision = 1000, 5
 	before.Manifest.Revision, after.Manifest.Revision = 1000, 5
-	got := told(Decide(&repo.Catalogue{Entries: []repo.Entry{after, before}}, Policy{Daily: 1, Period: sixHours}, at))
+	got := told(decide([]repo.Entry{after, before}, Policy{Daily: 1, Period: sixHours}, at))
 	want := "2026-11-22T12:00:00Z B  keep: newest, daily 1 of 1\n" +
 		"2026-11-22T12:00:00Z  keep: newest of timeline 00000000000000aa, daily 1 of 1\n"
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -200,7 +200,7 @@ func TestMemberBehind(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 30, 0, 0, time.UTC)
 	p := Policy{Last: 3, Daily: 5, Weekly: 2, MinCopies: 2, Period: sixHours}
 	good := every(sixHours, 40, now.Add(-30*time.Minute))
-	before := fates(Decide(&repo.Catalogue{Entries: good}, p, now))
+	before := fates(decide(good, p, now))
 	var all []repo.Entry
 	for _, e := range good {
 		stale := entry(e.ID.Time.Add(time.Minute), 0xb1, lineA, repo.StateOK)
@@ -208,7 +208,7 @@ func TestMemberBehind(t *testing.T) {
 		stale.Manifest.Revision = stale.ID.Revision
 		all = append(all, e, stale)
 	}
-	decisions := Decide(&repo.Catalogue{Entries: all}, p, now)
+	decisions := decide(all, p, now)
 	kept := 0
 	for _, d := range decisions {
 		want, mine := before[d.Entry.ID.String()]
@@ -239,7 +239,7 @@ func TestLate(t *testing.T) {
 		{sixHours, -6 * time.Minute, 0}, // all of them lie in the future, or nothing newer is known
 	} {
 		entries := every(time.Second, 5, newest)
-		got := count(Decide(&repo.Catalogue{Entries: entries}, Policy{Last: 1, Period: c.period}, newest.Add(c.after)), Delete)
+		got := count(decide(entries, Policy{Last: 1, Period: c.period}, newest.Add(c.after)), Delete)
 		if got != c.deletes {
 			t.Errorf("period %s, %s later: %d deleted, want %d", c.period, c.after, got, c.deletes)
 		}
@@ -265,14 +265,14 @@ func TestLitterWaits(t *testing.T) {
 		litter := entry(now.Add(-c.named), 0xb1, lineA, repo.StateIncomplete)
 		litter.Modified = now.Add(-c.stored)
 		entries := []repo.Entry{litter, entry(now.Add(-c.newest), 0xa1, lineA, repo.StateOK)}
-		if got := Decide(&repo.Catalogue{Entries: entries}, Policy{Last: 1, Period: sixHours}, now)[0]; got.Fate != c.want {
+		if got := decide(entries, Policy{Last: 1, Period: sixHours}, now)[0]; got.Fate != c.want {
 			t.Errorf("named %s, stored %s ago: %s", c.named, c.stored, got)
 		}
 	}
 	unknown := entry(now.Add(-48*time.Hour), 0xb1, lineA, repo.StateIncomplete)
 	unknown.Modified = time.Time{}
 	entries := []repo.Entry{unknown, entry(now, 0xa1, lineA, repo.StateOK)}
-	if got := Decide(&repo.Catalogue{Entries: entries}, Policy{Last: 1, Period: sixHours}, now)[0]; got.Fate != Keep {
+	if got := decide(entries, Policy{Last: 1, Period: sixHours}, now)[0]; got.Fate != Keep {
 		t.Errorf("a store that tells no time: %s", got)
 	}
 }

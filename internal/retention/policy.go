@@ -1,7 +1,7 @@
-// Package retention decides which snapshots of one target stay and which go, and says why.
+// Package retention decides which snapshots and segments of one target stay and which go, and says why.
 //
-// A catalogue, a policy and the time go in; one decision for each entry comes out. The package touches nothing and
-// asks nobody, so what it decides can be printed, tested and repeated: package prune carries it out.
+// A catalogue, the segments of the archive, a policy and the time go in; one decision for each entry comes out. The package
+// touches nothing and asks nobody, so what it decides can be printed, tested and repeated: package prune carries it out.
 //
 // It is built so that it cannot be the disaster. Only what this node could restore itself (repo.StateOK: whole, signed by
 // a key it trusts) counts toward a rule, and only that is ever deleted. Forged, unsigned and foreign entries push nothing
@@ -11,6 +11,7 @@
 package retention
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ type Policy struct {
 	Hourly, Daily, Weekly, Monthly, Yearly int
 	// MinCopies is how many snapshots are left at least, on the current timeline and in all. At least 1.
 	MinCopies int
+	// ArchiveWithin is the time of which every second that can be restored stays so: the segments, and the snapshots that they
+	// follow. 0: no segment goes, and none keeps a snapshot.
+	ArchiveWithin time.Duration
 
 	// Zone is where hours, days, weeks, months and years begin and end; nil: UTC.
 	Zone *time.Location
@@ -106,5 +110,7 @@ func (d *Decision) keep(reason string) {
 		d.Reasons = nil
 	}
 	d.Fate = Keep
-	d.Reasons = append(d.Reasons, reason)
+	if !slices.Contains(d.Reasons, reason) {
+		d.Reasons = append(d.Reasons, reason)
+	}
 }

@@ -87,7 +87,7 @@ func (h *history) sort() {
 }
 
 func (h history) decide() []Decision {
-	return Decide(&repo.Catalogue{Entries: h.entries}, h.policy, h.now)
+	return decide(h.entries, h.policy, h.now)
 }
 
 // without is the history after a prune that got through the deletions for which done says so.

@@ -40,6 +40,12 @@ func every(step time.Duration, n int, newest time.Time) []repo.Entry {
 	return entries
 }
 
+// decide is Decide where nothing is archived.
+func decide(entries []repo.Entry, p Policy, now time.Time) []Decision {
+	snapshots, _ := Decide(&repo.Catalogue{Entries: entries}, nil, p, now)
+	return snapshots
+}
+
 func when(tb testing.TB, text string) time.Time {
 	tb.Helper()
 	for _, layout := range []string{"2006-01-02T15:04:05Z", "2006-01-02T15:04Z", time.DateOnly} {

@@ -1,0 +1,227 @@
+package retention
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/drd-project/drd/internal/repo"
+)
+
+// steps is into how many parts the archive's time is divided, each of which keeps a snapshot: nothing of it is further than an eighth
+// from a snapshot, and one of them is the next base when the time has gone on. Without, one base would lead on for ever,
+// and with it all segments since.
+const steps = 8
+
+// piece is what the rules need to know of a segment.
+type piece struct {
+	first, last int64 // revisions
+	from, to    time.Time
+}
+
+func pieceOf(s *repo.Segment) piece {
+	return piece{first: s.First, last: s.Last, from: s.From, to: s.To}
+}
+
+// stretch is a range of revisions, both ends included.
+type stretch struct{ first, last int64 }
+
+// union merges stretches that touch.
+func union(all []stretch) []stretch {
+	slices.SortFunc(all, func(a, b stretch) int { return cmp.Compare(a.first, b.first) })
+	var out []stretch
+	for _, s := range all {
+		if n := len(out); n > 0 && s.first-1 <= out[n-1].last {
+			out[n-1].last = max(out[n-1].last, s.last)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// needed keeps the snapshots that the restore of any point within archive.keep_within needs. It returns the revision up to which no
+// segment that is older is needed for that.
+//
+// What cannot be read now may be there again tomorrow, so the question is asked twice: as if that were there, and as if it were not.
+func (l *line) needed() (gone int64) {
+	known := slices.Clone(l.future)
+	for _, d := range l.usable {
+		known = append(known, pieceOf(d.Entry.Segment))
+	}
+	gone = l.needs(known)
+	if len(l.unknown) > 0 {
+		gone = min(gone, l.needs(slices.Concat(known, l.unknown)))
+	}
+	l.keepMoments(known)
+	return gone
+}
+
+// needs is needed for some segments.
+func (l *line) needs(segments []piece) (gone int64) {
+	r := newReach(segments)
+	low, within := l.lowest(segments)
+	switch {
+	case !within && !l.current:
+		return math.MaxInt64 // it has ended before
+	case !within:
+		low = l.furthest(r)
+	default:
+		l.keepSteps()
+	}
+	points := above(l.restorable(r, anyFate), low)
+	if len(points) == 0 {
+		return 0
+	}
+	base := l.base(r, points[0].first, within)
+	if base != nil {
+		base.keep("base of the archive")
+		gone = base.Entry.Manifest.Revision
+	}
+	l.cover(r, points)
+	return gone
+}
+
+func anyFate(*Decision) bool { return true }
+
+func kept(d *Decision) bool { return d.Fate == Keep }
+
+// lowest is the first revision that a segment tells of which ends within the time to keep.
+func (l *line) lowest(segments []piece) (low int64, within bool) {
+	low = math.MaxInt64
+	for _, s := range segments {
+		if !s.to.Before(l.since) {
+			low, within = min(low, max(1, s.first-1)), true
+		}
+	}
+	return low, within
+}
+
+// furthest is the newest revision that can be restored.
+func (l *line) furthest(r reach) (revision int64) {
+	for _, d := range l.snapshots {
+		revision = max(revision, r.from(d.Entry.Manifest.Revision))
+	}
+	return revision
+}
+
+// reach says how far segments lead on from a revision.
+type reach []stretch
+
+func newReach(segments []piece) reach {
+	var changes []stretch
+	for _, s := range segments {
+		if s.last >= s.first {
+			changes = append(changes, stretch{s.first, s.last})
+		}
+	}
+	return union(changes)
+}
+
+func (r reach) from(revision int64) int64 {
+	i, _ := slices.BinarySearchFunc(r, revision+1, func(s stretch, want int64) int { return cmp.Compare(s.last, want) })
+	if i < len(r) && r[i].first <= revision+1 {
+		return r[i].last
+	}
+	return revision
+}
+
+// span is what can be restored from a snapshot: it can be cut back to its compact revision.
+func (r reach) span(e *repo.Entry) stretch {
+	return stretch{max(1, e.Manifest.CompactRevision), r.from(e.Manifest.Revision)}
+}
+
+func (s stretch) has(revision int64) bool { return s.first <= revision && revision <= s.last }
+
+// restorable are the revisions that some of the snapshots lead to.
+func (l *line) restorable(r reach, some func(*Decision) bool) []stretch {
+	var spans []stretch
+	for _, d := range l.snapshots {
+		if some(d) {
+			spans = append(spans, r.span(d.Entry))
+		}
+	}
+	return union(spans)
+}
+
+// above cuts off what is below a revision.
+func above(all []stretch, low int64) []stretch {
+	var out []stretch
+	for _, s := range all {
+		if s.last >= low {
+			out = append(out, stretch{max(s.first, low), s.last})
+		}
+	}
+	return out
+}
+
+// base is the newest snapshot from before the time to keep that leads to its first point, or to the newest of all when nothing is
+// within that time; nil: there is none.
+func (l *line) base(r reach, point int64, within bool) *Decision {
+	i := lastIndex(l.snapshots, func(d *Decision) bool {
+		return (!within || !d.Entry.Manifest.CaptureEnd.After(l.since)) && r.span(d.Entry).has(point)
+	})
+	if i < 0 {
+		return nil
+	}
+	return l.snapshots[i]
+}
+
+// keepSteps keeps the first snapshot of each part of the time to keep.
+func (l *line) keepSteps() {
+	step := max(1, int64((l.within / steps).Seconds()))
+	first := make(map[int64]*Decision)
+	for _, d := range l.snapshots {
+		part := d.Entry.ID.Time.Unix() / step
+		if f := first[part]; f == nil || d.Entry.ID.Compare(f.Entry.ID) < 0 {
+			first[part] = d
+		}
+	}
+	for _, d := range l.snapshots {
+		if first[d.Entry.ID.Time.Unix()/step] == d && d.Entry.Manifest.CaptureEnd.After(l.since) {
+			d.keep("the archive, first of " + coarse(time.Duration(step)*time.Second))
+		}
+	}
+}
+
+// cover keeps snapshots until the points can be restored that all of them together restore, newest first.
+func (l *line) cover(r reach, points []stretch) {
+	for {
+		revision, missing := firstMissing(points, l.restorable(r, kept))
+		if !missing {
+			return
+		}
+		i := lastIndex(l.snapshots, func(d *Decision) bool { return d.Fate != Keep && r.span(d.Entry).has(revision) })
+		if i < 0 {
+			return
+		}
+		l.snapshots[i].keep(fmt.Sprintf("the archive, which needs it for revision %d", revision))
+	}
+}
+
+func lastIndex(all []*Decision, is func(*Decision) bool) int {
+	for i, d := range slices.Backward(all) {
+		if is(d) {
+			return i
+		}
+	}
+	return -1
+}
+
+// firstMissing is the first revision of want that have lacks. Both are in order, and have is a union.
+func firstMissing(want, have []stretch) (int64, bool) {
+	for _, w := range want {
+		next := w.first
+		for _, h := range have {
+			if h.has(next) {
+				next = h.last + 1
+			}
+		}
+		if next <= w.last {
+			return next, true
+		}
+	}
+	return 0, false
+}
