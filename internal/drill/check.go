@@ -41,7 +41,19 @@ const (
 	CheckWipe         = "wipe" // always made
 )
 
-// dataChecks belong to both levels, drillChecks to LevelDrill only. CheckWipe ends both.
+// The checks of an archived revision, beside those of the snapshot that it begins with and of the etcd that is started.
+const (
+	CheckPlan           = "plan"            // snapshot and segments lead to the revision, none is missing
+	CheckSegmentChain   = "segment-chain"   // each segment follows the one that it names
+	CheckFork           = "fork"            // writers agree about the revisions at which their segments end
+	CheckSegments       = "segments"        // SHA-256 and size of what lies in the target
+	CheckSegmentContent = "segment-content" // decryption, decompression, and every change decoded
+	CheckReplay         = "replay"          // nothing missing, nothing contradicted, and the store is sound
+	CheckCheckpoints    = "checkpoints"     // HashKV as live members gave it on the way
+	CheckMade           = "made-contents"   // every entry of the store at the revision decoded
+)
+
+// dataChecks belong to each level, drillChecks to those that start an etcd. CheckWipe ends each.
 var (
 	dataChecks = []string{
 		CheckManifest, CheckSignature, CheckChain, CheckObject, CheckEnvelope, CheckTrailer, CheckStructure, CheckRevision,
@@ -53,12 +65,22 @@ var (
 	}
 )
 
+// The checks of an archived revision that are made before and after those of its snapshot.
+var (
+	wayChecks  = []string{CheckPlan, CheckSegmentChain, CheckFork, CheckSegments}
+	madeChecks = []string{CheckSegmentContent, CheckReplay, CheckCheckpoints, CheckMade}
+)
+
 // checksOf are the names of all checks of a level but the last, CheckWipe.
 func checksOf(level proof.Level) []string {
-	if level == proof.LevelDrill {
-		return slices.Concat(dataChecks, drillChecks)
+	checks := dataChecks
+	if level.Archive() {
+		checks = slices.Concat(wayChecks, dataChecks, madeChecks)
 	}
-	return dataChecks
+	if level.Boots() {
+		checks = slices.Concat(checks, drillChecks)
+	}
+	return checks
 }
 
 // maxText bounds what a record repeats of one error, in bytes, and maxWarnings how many sentences it has.

@@ -34,6 +34,9 @@ type Config struct {
 	// or "file key". Without any it returns an error wrapping ErrNoKey.
 	Keys func(ctx context.Context, r *repo.Repository, m *repo.Manifest) (ids []age.Identity, kind string, err error)
 
+	// SegmentKeys is Keys for a segment of the archive; nil: nothing opens one.
+	SegmentKeys func(ctx context.Context, r *repo.Repository, s *repo.Segment) (ids []age.Identity, kind string, err error)
+
 	// TakeLastRoom lets a drill fill its file system. Otherwise it leaves free what the next snapshot of such a database
 	// needs, and 1 GiB or a tenth of the file system, whichever is more: nodes drill where their etcd lives.
 	TakeLastRoom bool
@@ -134,11 +137,14 @@ type attempt struct {
 	work   *workDir
 	entry  *repo.Entry
 	ids    []age.Identity
-	facts  snapshot.Facts  // of the store as it was fetched
-	survey *survey.Survey  // of the same
-	leases map[int64]int64 // seconds that each lease has left after a restore, by ID
-	etcd   *scratch.Etcd   // nil while none runs
-	booted time.Time       // when the last etcd was started
+	facts  snapshot.Facts            // of the store as it was fetched, then of the one that was made of it
+	survey *survey.Survey            // of the same
+	point  *Point                    // nil: the snapshot itself is tried
+	way    *restore.Plan             // to the point
+	keys   map[string][]age.Identity // of the objects of the way, by key in the target
+	leases map[int64]int64           // seconds that each lease has left after a restore, by ID
+	etcd   *scratch.Etcd             // nil while none runs
+	booted time.Time                 // when the last etcd was started
 
 	out proof.Drill
 }
@@ -147,7 +153,12 @@ type attempt struct {
 func (a *attempt) run(ctx context.Context) {
 	defer a.finish(ctx)
 	restored := a.look(ctx) && a.checkChain(ctx) && a.listed(ctx) && a.findKeys(ctx) && a.open(ctx) && a.restore(ctx)
-	if restored && a.out.Level == proof.LevelDrill {
+	a.serve(ctx, restored)
+}
+
+// serve starts an etcd on what was restored, where the level wants it.
+func (a *attempt) serve(ctx context.Context, restored bool) {
+	if restored && a.out.Level.Boots() {
 		_ = a.boot(ctx) && a.read(ctx) && a.write(ctx) && a.shutdown(ctx)
 	}
 }
@@ -169,6 +180,7 @@ func (a *attempt) finish(ctx context.Context) {
 		a.etcd = nil
 	}
 	a.notReached()
+	a.judgeBase()
 	begin := time.Now()
 	c := proof.Check{Name: CheckWipe}
 	var err error

@@ -40,7 +40,10 @@ var errConcluded = errors.New("the drill is concluded")
 // restore makes everything from the object to the data directory. It is what drd restore does, without a bump of the
 // revision, and looks closer.
 func (a *attempt) restore(ctx context.Context) bool {
-	plan, err := a.plan()
+	plan, err := a.way, error(nil)
+	if a.point == nil {
+		plan, err = a.plan()
+	}
 	if err == nil {
 		err = a.leaveRoom(plan)
 	}
@@ -48,18 +51,25 @@ func (a *attempt) restore(ctx context.Context) bool {
 		return a.record(ctx, proof.Check{Name: CheckObject}, unsure{err})
 	}
 	steps := &stepClock{a: a, ctx: ctx, begin: time.Now()}
-	_, err = restore.RunWith(ctx, plan, a.ids, a.d.cfg.Inspector, steps, restore.Options{
-		Thorough: true, CheckOnly: a.out.Level != proof.LevelDrill,
+	options := restore.Options{
+		Thorough: true, Direct: true, CheckOnly: !a.out.Level.Boots(),
 		Store: func(ctx context.Context, path string, facts snapshot.Facts) error {
 			return a.examine(ctx, path, facts, steps)
 		},
-	})
+	}
+	if a.point != nil {
+		options.Keys = a.keyOf
+		options.Made = func(ctx context.Context, path string, r *restore.Result) error {
+			return a.examineMade(ctx, path, r, steps)
+		}
+	}
+	_, err = restore.RunWith(ctx, plan, a.ids, a.d.cfg.Inspector, steps, options)
 	switch {
 	case a.over():
 		return false
 	case err != nil:
 		return a.restoreFailed(ctx, plan, err, steps)
-	case a.out.Level != proof.LevelDrill:
+	case !a.out.Level.Boots():
 		return true
 	}
 	if a.leases, err = leasesOf(a.dataDir()); err != nil {
@@ -74,12 +84,20 @@ func (a *attempt) plan() (*restore.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	return restore.PlanEntry(a.origin(), a.entry, a.request(exact), a.d.cfg.Now())
+}
+
+func (a *attempt) origin() restore.Source {
+	return restore.Source{Name: a.target.Name, Repo: a.target.Repo}
+}
+
+// request makes the data directory of the member, and says nothing of what goes into it.
+func (a *attempt) request(exact restore.Bump) restore.Request {
 	m := a.member()
-	req := restore.Request{
+	return restore.Request{
 		DataDir: m.Dir, Name: m.Name, InitialCluster: m.InitialCluster, InitialClusterToken: m.InitialClusterToken,
 		PeerURLs: []string{m.PeerURL}, Bump: exact,
 	}
-	return restore.PlanEntry(restore.Source{Name: a.target.Name, Repo: a.target.Repo}, a.entry, req, a.d.cfg.Now())
 }
 
 // restoreFailed names the layer that a restore failed in.
@@ -89,6 +107,8 @@ func (a *attempt) restoreFailed(ctx context.Context, plan *restore.Plan, err err
 	switch {
 	case !errors.As(err, &step):
 		return a.record(ctx, proof.Check{Name: a.next(), Seconds: seconds}, unsure{err})
+	case a.point != nil && slices.Contains(archiveSteps, step.Step):
+		return a.wayFailed(ctx, step, seconds)
 	case step.Step == restore.StepFetch:
 		return a.fetchFailed(ctx, plan, err, seconds)
 	case step.Step == restore.StepCheck && !a.made(CheckStructure):
@@ -185,10 +205,15 @@ func (s *stepClock) lap() float64 {
 
 func (s *stepClock) Step(name string, total int64) {
 	switch name {
-	case restore.StepFetch:
+	case restore.StepSegments:
+		s.begin = time.Now()
+	case restore.StepTell, restore.StepFetch:
+		s.a.segmentsFetched(s.ctx, s)
 		s.begin = time.Now()
 	case restore.StepCheck:
 		s.fetched()
+	case restore.StepCompare, restore.StepMade:
+		s.a.replayed(s.ctx, s)
 	}
 	s.a.watch.Step(name, total)
 }
@@ -214,10 +239,13 @@ func (a *attempt) examine(ctx context.Context, path string, facts snapshot.Facts
 		a.equal(ctx, CheckKeys, inWords(m.Keys, m.Revisions, m.DBSize), inWords(facts.Keys, facts.Revisions, facts.DBSize)) &&
 		a.equal(ctx, CheckHashKV, m.HashKV.Hash, facts.HashKV) &&
 		a.checkMembers(ctx, path) &&
-		a.checkContents(ctx, path)
+		a.checkContents(ctx, CheckContents, path)
 	steps.lap()
 	if !passed {
 		return errConcluded
+	}
+	if a.point != nil {
+		a.out.Archived.Base = proof.Passed
 	}
 	return nil
 }

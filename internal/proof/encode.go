@@ -1,9 +1,6 @@
 package proof
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,12 +30,7 @@ type Signed struct {
 }
 
 // Digest is the hex SHA-256 of the record's bytes.
-func (s *Signed) Digest() string { return digest(s.Bytes) }
-
-func digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
-}
+func (s *Signed) Digest() string { return repo.Digest(s.Bytes) }
 
 // Sign renders a record and signs what was rendered; rec itself is not changed. Texts are cut and made printable on the way, for
 // they quote stores and servers. A run during which the clock was set back ends when it started. The Record in the result is
@@ -70,17 +62,13 @@ func render(rec *Record) ([]byte, error) {
 		return nil, err
 	}
 	tidy.clean()
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false) // people read it
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(tidy); err != nil {
+	if b, err = repo.EncodeJSON(tidy); err != nil {
 		return nil, err
 	}
-	if out.Len() > repo.MaxDrillRecord {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, out.Len(), repo.MaxDrillRecord)
+	if len(b) > repo.MaxDrillRecord {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(b), repo.MaxDrillRecord)
 	}
-	return out.Bytes(), nil
+	return b, nil
 }
 
 // Decode reads a record and validates it: at most 256 KiB of UTF-8 JSON, every key once; fields this drd does not know

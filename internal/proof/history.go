@@ -32,6 +32,8 @@ type History struct {
 	standings map[subject]Standing
 	// drilled says when a subject was last tried by a drill of LevelDrill that passed, or failed at any level.
 	drilled map[subject]time.Time
+	// archived is the newest conclusive word on archived revisions, by kind.
+	archived map[string]ArchiveStanding
 }
 
 // subject is what was tried: a snapshot as one manifest describes it. Another manifest under the same ID is another thing.
@@ -39,7 +41,7 @@ type subject struct{ snapshot, digest string }
 
 func newHistory(records []*SignedRecord, truncated bool) *History {
 	sortRecords(records)
-	h := &History{records: records, truncated: truncated, standings: make(map[subject]Standing), drilled: make(map[subject]time.Time)}
+	h := &History{records: records, truncated: truncated, standings: make(map[subject]Standing), drilled: make(map[subject]time.Time), archived: make(map[string]ArchiveStanding)}
 	for rec, d := range h.drills() {
 		h.add(rec, d)
 	}
@@ -68,11 +70,14 @@ func (h *History) add(rec *Record, d *Drill) {
 	if d.Outcome == Inconclusive {
 		return
 	}
+	if d.Level.Archive() {
+		h.addArchived(rec, d)
+		return
+	}
 	what, at := subject{d.Snapshot, d.ManifestSHA256}, d.end(rec)
 	if d.Outcome == Failed || d.Level == LevelDrill {
 		h.drilled[what] = at
 	}
-	before := h.standings[what]
 	next := Standing{State: StateFailed, At: at, Record: rec.ID, Level: d.Level, Cause: d.Cause}
 	if d.Outcome == Passed {
 		next.State = StateProved
@@ -80,9 +85,14 @@ func (h *History) add(rec *Record, d *Drill) {
 			next.State = StateDataProved
 		}
 	}
-	// What only a restore can tell is not taken back without one: good data takes nothing from a restore that worked, and
-	// heals none that did not.
-	if d.Level == LevelData && before.Level == LevelDrill && (d.Outcome == Passed || before.State == StateFailed) {
+	h.settle(what, next)
+}
+
+// settle takes over a newer word, unless the one before is worth more. What only a restore can tell is not taken back without one: good
+// data takes nothing from a restore that worked, and heals none that did not.
+func (h *History) settle(what subject, next Standing) {
+	before := h.standings[what]
+	if next.Level == LevelData && before.Level == LevelDrill && (next.State != StateFailed || before.State == StateFailed) {
 		return
 	}
 	h.standings[what] = next
@@ -168,17 +178,17 @@ func sameRun(a, next *Record) bool {
 	return a.Host == next.Host && a.Trigger == next.Trigger && next.Started.Sub(a.Ended) <= runGap
 }
 
-// Telling says whether a record tells how its target stands: whole drills do, and data proofs that failed. That fresh
+// Telling says whether a record tells how its target stands: drills with an etcd do, and data proofs that failed. That fresh
 // snapshots can be read must not hide that an older one cannot be restored.
 func (rec *Record) Telling() bool {
-	return slices.ContainsFunc(rec.Drills, func(d Drill) bool { return d.Level == LevelDrill || d.Outcome == Failed })
+	return slices.ContainsFunc(rec.Drills, func(d Drill) bool { return d.Level.Boots() || d.Outcome == Failed })
 }
 
 // Census is the newest Kubernetes census of a drill that passed or failed before that time; nil: there is none.
 func (h *History) Census(before time.Time) *Kubernetes {
 	var newest *Kubernetes
 	for rec, d := range h.drills() {
-		if d.Kubernetes != nil && d.Outcome != Inconclusive && d.end(rec).Before(before) {
+		if d.Kubernetes != nil && !d.Level.Archive() && d.Outcome != Inconclusive && d.end(rec).Before(before) {
 			newest = d.Kubernetes
 		}
 	}

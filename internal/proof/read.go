@@ -108,7 +108,7 @@ func readRecord(ctx context.Context, r *repo.Repository, id string, trust *seal.
 		out.fail(repo.StateUnreadable, err)
 		return out
 	}
-	out.Digest = digest(record)
+	out.Digest = repo.Digest(record)
 	if trust != nil && !out.judgeSignature(record, signature, trust) {
 		return out
 	}

@@ -80,14 +80,17 @@ type Target struct {
 	Location string `json:"location"` // of the bucket
 }
 
-// Drill is one snapshot that was tried.
+// Drill is one snapshot that was tried, or one archived revision that begins with it.
 type Drill struct {
 	Snapshot       string    `json:"snapshot"`        // its ID
 	ManifestSHA256 string    `json:"manifest_sha256"` // hex, of the manifest that was believed; "" when none could be
 	CapturedAt     time.Time `json:"captured_at"`
 	Revision       int64     `json:"revision"`
 	Level          Level     `json:"level"`
-	Outcome        Outcome   `json:"outcome"`
+	// Archived is the revision that was made of the snapshot and segments, at LevelArchive and LevelArchiveData only: the snapshot is
+	// then the one that it began with.
+	Archived *Archived `json:"archived,omitempty"`
+	Outcome  Outcome   `json:"outcome"`
 	// Cause says in one printable line why the drill failed or was inconclusive; "" when it passed.
 	Cause string `json:"cause,omitempty"`
 	// OpenedWith says which kind of key opened the object: "retained file key", "identity" or "file key"; "" for none.
@@ -95,11 +98,11 @@ type Drill struct {
 	Started    time.Time `json:"started"`
 	Seconds    float64   `json:"seconds"` // of the whole drill, the wiping included
 	// RecoverySeconds is the measured recovery time: from the first request to the target until the restored etcd
-	// answered a linearizable read. 0 at LevelData and where it did not come that far.
+	// answered a linearizable read. 0 where no etcd was started, and where it did not come that far.
 	RecoverySeconds float64 `json:"recovery_seconds"`
 	ObjectBytes     int64   `json:"object_bytes"`
 	DBSize          int64   `json:"db_size"`
-	// Etcd is the server that was started on the restored data, such as "3.7.0 (embedded)"; "" at LevelData.
+	// Etcd is the server that was started on the restored data, such as "3.7.0 (embedded)"; "" where none was.
 	Etcd       string      `json:"etcd,omitempty"`
 	Checks     []Check     `json:"checks"` // in the order in which they were made; at most 100
 	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`

@@ -110,7 +110,8 @@ func (w *wrong) drill(key string, d *Drill) {
 	if _, err := repo.ParseID(d.Snapshot); err != nil {
 		w.unless(false, "%s.snapshot: %v", key, err)
 	}
-	w.unless(d.Level == LevelData || d.Level == LevelDrill, "%s.level: %.40q is not known", key, d.Level)
+	w.unless(slices.Contains([]Level{LevelData, LevelDrill, LevelArchiveData, LevelArchive}, d.Level), "%s.level: %.40q is not known", key, d.Level)
+	w.archived(key, d)
 	w.unless(d.Outcome == Passed || d.Outcome == Failed || d.Outcome == Inconclusive, "%s.outcome: %.40q is not known", key, d.Outcome)
 	w.unless((d.Outcome == Passed) == (d.Cause == ""), "%s: it has a cause and passed, or has none and did not", key)
 	w.unless(sha256Pattern.MatchString(d.ManifestSHA256) || (d.ManifestSHA256 == "" && d.Outcome != Passed), "%s.manifest_sha256: %.80q is not valid", key, d.ManifestSHA256)
@@ -196,6 +197,7 @@ func (d *Drill) clean() {
 		d.Warnings[i] = tidyText(s)
 	}
 	d.Kubernetes.clean()
+	d.Archived.clean()
 }
 
 // cleanSeconds rounds to the microsecond: more digits were not measured.

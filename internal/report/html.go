@@ -37,10 +37,10 @@ func (r *Report) WriteHTML(w io.Writer) error {
 }
 
 // good: each target has a passed drill in the period, and of the snapshots in it none stands failed, be it by a drill of
-// long ago: that another one can be restored, or that its data can be read, heals none.
+// long ago, and no archived revision: that another one can be restored, or that its data can be read, heals none.
 func (r *Report) good() bool {
 	for _, t := range r.Targets {
-		if t.LastPassed == nil || t.Problem != "" || len(t.Failed) > 0 {
+		if t.LastPassed == nil || t.Problem != "" || len(t.Failed) > 0 || len(t.ArchiveFailed) > 0 {
 			return false
 		}
 	}
@@ -78,7 +78,7 @@ func (r *Report) dots(target string) []dot {
 		case proof.Inconclusive:
 			p.Shape = "square"
 		}
-		p.Title = fmt.Sprintf("%s %s: %s %s", d.Started.UTC().Format(time.RFC3339), d.Snapshot, d.Level, d.Outcome)
+		p.Title = fmt.Sprintf("%s %s: %s %s", d.Started.UTC().Format(time.RFC3339), d.Subject(), d.Level, d.Outcome)
 		out = append(out, p)
 	}
 	// What failed is drawn last, so that nothing lies over it.

@@ -64,6 +64,11 @@ type Report struct {
 type Summary struct {
 	Drills Count `json:"drills"` // restores into a running etcd
 	Data   Count `json:"data"`   // read back and compared, without an etcd
+	// Archive are restores of archived revisions, into a running etcd; ArchiveData without one.
+	Archive     Count `json:"archive"`
+	ArchiveData Count `json:"archive_data"`
+	// ArchivePassed is the end of the newest restore of an archived revision that passed in the period.
+	ArchivePassed *time.Time `json:"archive_passed"`
 	// RecoveryPoint is the newest instant that a target can restore now; nil: none can.
 	RecoveryPoint *time.Time `json:"recovery_point"`
 	// LongestInterval is the longest time without a restore point in the period, as far as points are known.
@@ -107,8 +112,10 @@ type Target struct {
 	Unproven []string `json:"unproven"`
 	// Failed names the snapshots in the target, restorable or not, on which the newest word is that they are broken, whenever
 	// that was found.
-	Failed     []string   `json:"failed"`
-	LastPassed *time.Time `json:"last_passed"`
+	Failed []string `json:"failed"`
+	// ArchiveFailed are archived revisions of which the newest word of their kind is that they cannot be restored.
+	ArchiveFailed []int64    `json:"archive_failed"`
+	LastPassed    *time.Time `json:"last_passed"`
 }
 
 // Drill is one snapshot that was tried, and where that is written.
@@ -160,13 +167,18 @@ func Make(cfg Config) *Report {
 
 // addSource takes over one target and returns the restore points that it vouches for.
 func (r *Report) addSource(s Source) []time.Time {
-	t := Target{Target: s.Target, Unproven: []string{}, Failed: []string{}}
+	t := Target{Target: s.Target, Unproven: []string{}, Failed: []string{}, ArchiveFailed: []int64{}}
 	err := s.Err
 	if err == nil && s.History != nil {
 		err = s.History.Unreadable()
 	}
 	if err != nil {
 		t.Problem = repo.Printable(err.Error())
+	}
+	if s.History != nil {
+		for _, f := range s.History.ArchiveFailed() {
+			t.ArchiveFailed = append(t.ArchiveFailed, f.Archived.Revision)
+		}
 	}
 	points := r.addRecords(s)
 	if s.Catalogue != nil {
@@ -255,10 +267,7 @@ func within(t, since, until time.Time) bool { return !t.Before(since) && !t.Afte
 func (r *Report) sum(points []time.Time) {
 	var seconds []float64 // of passed drills, newest first
 	for _, d := range r.Drills {
-		count := &r.Summary.Data
-		if d.Level == proof.LevelDrill {
-			count = &r.Summary.Drills
-		}
+		count := r.Summary.of(d.Level)
 		switch d.Outcome {
 		case proof.Passed:
 			count.Passed++
@@ -271,6 +280,9 @@ func (r *Report) sum(points []time.Time) {
 			seconds = append(seconds, d.RecoverySeconds)
 			r.Summary.LastPassed = later(r.Summary.LastPassed, d.end())
 		}
+		if d.Level == proof.LevelArchive && d.Outcome == proof.Passed {
+			r.Summary.ArchivePassed = later(r.Summary.ArchivePassed, d.end())
+		}
 	}
 	r.Summary.RecoverySeconds = spread(seconds)
 	for _, t := range r.Targets {
@@ -279,6 +291,19 @@ func (r *Report) sum(points []time.Time) {
 		}
 	}
 	r.Summary.LongestInterval = longest(points, r.Since, r.Until)
+}
+
+// of is the count that drills of a level belong to.
+func (s *Summary) of(l proof.Level) *Count {
+	switch l {
+	case proof.LevelDrill:
+		return &s.Drills
+	case proof.LevelArchive:
+		return &s.Archive
+	case proof.LevelArchiveData:
+		return &s.ArchiveData
+	}
+	return &s.Data
 }
 
 // spread is nil without a value. The first is the newest.
@@ -297,6 +322,7 @@ func spread(seconds []float64) *Spread {
 func (r *Report) limit(cfg Config) {
 	say := func(format string, args ...any) { r.Limits = append(r.Limits, fmt.Sprintf(format, args...)) }
 	say("A drill proves the snapshot that it names, on the target that it names, at that time, on the host that ran it. It does not prove a restore of other hosts, of the network, or of what lies outside etcd: certificates, tokens, the keys of an encryption provider.")
+	say("A drill of the archive proves the revision that it names, made of the objects that its record names. Other revisions share most of them, and are not proved.")
 	say("The recovery time is measured from the first request to the target until the restored etcd answered a linearizable read. Deciding to restore, installing the data and starting the control plane come on top.")
 	for _, t := range r.Targets {
 		if t.Problem != "" {

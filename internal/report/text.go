@@ -40,6 +40,7 @@ func (r *Report) facts() []fact {
 	facts := []fact{
 		{"restore drills", s.Drills.String()},
 		{"data checks", s.Data.String()},
+		{"archive drills", s.archive()},
 		{"last passed drill", moment(s.LastPassed, r.Until, "never in this period")},
 		{"recovery time", "not measured in this period"},
 		{"recovery point now", moment(s.RecoveryPoint, r.Until, "none: nothing can be restored")},
@@ -48,15 +49,27 @@ func (r *Report) facts() []fact {
 		{"lost snapshots", fmt.Sprint(len(r.Lost))},
 	}
 	if t := s.RecoverySeconds; t != nil {
-		facts[3].Text = fmt.Sprintf("%s newest, %s median, %s longest", seconds(t.Newest), seconds(t.Median), seconds(t.Max))
+		facts[4].Text = fmt.Sprintf("%s newest, %s median, %s longest", seconds(t.Newest), seconds(t.Median), seconds(t.Max))
 	}
 	if i := s.LongestInterval; i != nil {
-		facts[5].Text = fmt.Sprintf("%s without a restore point, %s to %s", time.Duration(i.Seconds)*time.Second, instant(i.From), instant(i.To))
+		facts[6].Text = fmt.Sprintf("%s without a restore point, %s to %s", time.Duration(i.Seconds)*time.Second, instant(i.From), instant(i.To))
 	}
 	if t := r.Schedule; t != nil {
-		facts[6].Text = fmt.Sprintf("%d ticks, %d answered, %d missed, %d without evidence", t.Ticks, t.Answered, t.Missed, t.NoEvidence)
+		facts[7].Text = fmt.Sprintf("%d ticks, %d answered, %d missed, %d without evidence", t.Ticks, t.Answered, t.Missed, t.NoEvidence)
 	}
 	return facts
+}
+
+// archive counts the drills of archived revisions, for people.
+func (s *Summary) archive() string {
+	text := s.Archive.String()
+	if s.ArchiveData != (Count{}) {
+		text += "; data only: " + s.ArchiveData.String()
+	}
+	if s.ArchivePassed != nil {
+		text += "; the last passed " + instant(*s.ArchivePassed)
+	}
+	return text
 }
 
 // String is for people.
@@ -82,6 +95,9 @@ func (r *Report) writeTargets(out *printer) {
 		if len(x.Failed) > 0 {
 			out.line("%s: failed, and not passed since: %s", x.Name, strings.Join(x.Failed, " "))
 		}
+		if len(x.ArchiveFailed) > 0 {
+			out.line("%s: archived revisions that failed, and none of their kind passed since: %s", x.Name, strings.Trim(fmt.Sprint(x.ArchiveFailed), "[]"))
+		}
 	}
 }
 
@@ -94,17 +110,51 @@ func (r *Report) writeDrills(out *printer) {
 	t := out.table()
 	fmt.Fprintln(t, "WHEN\tTARGET\tSNAPSHOT\tLEVEL\tOUTCOME\tRECOVERY\tDB\tHOST\tETCD\tRECORD")
 	for _, d := range r.Drills {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", instant(d.Started), d.Target, d.Snapshot, d.Level, outcome(d.Outcome),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", instant(d.Started), d.Target, d.Subject(), d.Level, outcome(d.Outcome),
 			recovery(d), disk.Size(d.DBSize), d.Host, cmp.Or(d.Etcd, "-"), d.Record)
 	}
 	out.flush(t)
+	r.writeArchived(out)
 	for _, d := range r.Drills {
 		if d.Cause != "" {
-			out.line("%s %s: %s", d.Snapshot, d.Outcome, d.Cause)
+			out.line("%s %s: %s", d.Subject(), d.Outcome, d.Cause)
 		}
 		for _, warning := range d.Warnings {
-			out.line("%s: warning: %s", d.Snapshot, warning)
+			out.line("%s: warning: %s", d.Subject(), warning)
 		}
+	}
+}
+
+// Subject is what was tried, for people.
+func (d *Drill) Subject() string {
+	switch a := d.Archived; {
+	case a == nil:
+		return d.Snapshot
+	case a.Revision == 0:
+		return "archive at " + orDash(a.At)
+	default:
+		return fmt.Sprintf("archive r%d", a.Revision)
+	}
+}
+
+// writeArchived says what archived revisions were made of, and how many live hashes vouch for them.
+func (r *Report) writeArchived(out *printer) {
+	t := out.table()
+	some := false
+	for _, d := range r.Drills {
+		a := d.Archived
+		if a == nil {
+			continue
+		}
+		if !some {
+			out.line("\nArchived revisions")
+			fmt.Fprintln(t, "REVISION\tKIND\tOUTCOME\tSNAPSHOT\tSEGMENTS\tCHANGES\tLIVE HASHES\tSHA-256 OF THE SEGMENTS\tRECORD")
+			some = true
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", a.Revision, a.Kind, outcome(d.Outcome), d.Snapshot, a.Segments, a.Replayed, a.Compared, cmp.Or(a.SHA256, "-"), d.Record)
+	}
+	if some {
+		out.flush(t)
 	}
 }
 

@@ -25,7 +25,7 @@ func (r *run) makeStore(ctx context.Context, ids []age.Identity) error {
 	for {
 		err := r.attempt(ctx, ids)
 		name := blame(err, r.chain)
-		if err == nil || name == "" || ctx.Err() != nil || r.history == nil {
+		if err == nil || name == "" || ctx.Err() != nil || r.history == nil || r.options.Direct {
 			return err
 		}
 		r.unusable = append(r.unusable, name)
@@ -104,23 +104,31 @@ func (r *run) around(ctx context.Context) (*archive.Chain, error) {
 // reach finds a chain to the point. Once it is known which revision was there at a time, that is the point: another clock might
 // tell another one.
 func (r *run) reach(h *archive.History) (*archive.Chain, error) {
+	find := func() (*archive.Chain, error) { return h.AtRevision(r.revision) }
 	if !r.told {
-		return h.AtTime(r.chain.Time)
+		find = func() (*archive.Chain, error) { return h.AtTime(r.chain.Time) }
 	}
-	return h.AtRevision(r.revision)
+	c, err := find()
+	if err != nil {
+		return nil, err
+	}
+	return r.reachBack(h, c)
 }
 
-// findRevision reads which revision was there at the time that was asked for.
+// findRevision reads which revision was there at the times that were asked for.
 func (r *run) findRevision(ctx context.Context, ids []age.Identity) error {
-	if r.told {
-		return nil
-	}
-	if r.chain.Clock == nil { // another way needs none
+	if !r.told && r.chain.Clock == nil { // another way needs none
 		r.revision, r.told = r.chain.High, true
+	}
+	if r.told && (r.past.low == 0 || r.since != 0) {
 		return nil
 	}
 	return r.step(StepTell, 0, func() error {
-		m, err := archive.RevisionAt(ctx, r.chain, r.staging.open(ids))
+		open := r.opener(ids)
+		if err := r.findPast(ctx, open); err != nil || r.told {
+			return err
+		}
+		m, err := archive.RevisionAt(ctx, r.chain, open)
 		if err != nil {
 			return err
 		}
@@ -136,7 +144,7 @@ func (r *run) findRevision(ctx context.Context, ids []age.Identity) error {
 // advance brings the store from the revision of the snapshot to the wanted one, forward or back.
 func (r *run) advance(ctx context.Context, ids []age.Identity) error {
 	switch {
-	case r.options.CheckOnly || r.revision == r.facts.Revision:
+	case r.options.onlyBase() || r.revision == r.facts.Revision:
 		return nil
 	case r.revision < r.facts.Revision:
 		return r.cut(ctx, r.revision)
@@ -156,12 +164,28 @@ func (r *run) replay(ctx context.Context, ids []age.Identity) error {
 	})
 }
 
+// opener opens staged segments; nil where there are none.
+func (r *run) opener(ids []age.Identity) archive.OpenFunc {
+	if r.staging == nil {
+		return nil
+	}
+	return r.staging.open(r.keys(ids))
+}
+
+// keys are those that open an object.
+func (r *run) keys(ids []age.Identity) keyFunc {
+	if r.options.Keys != nil {
+		return r.options.Keys
+	}
+	return func(context.Context, string) ([]age.Identity, error) { return ids, nil }
+}
+
 func (r *run) replayInto(ctx context.Context, ids []age.Identity) (*archive.Replayed, error) {
 	db, err := openStore(r.ws.path(scratchDB))
 	if err != nil {
 		return nil, err
 	}
-	made, err := r.chain.Apply(ctx, db, r.revision, r.staging.open(ids))
+	made, err := r.chain.Apply(ctx, db, r.revision, r.opener(ids))
 	if closeErr := db.Close(); err == nil && closeErr != nil {
 		err = fmt.Errorf("close the store made at revision %d: %w", r.revision, closeErr)
 	}
@@ -191,10 +215,10 @@ func (r *run) candidates() []candidate {
 }
 
 // sealedFor reports a segment for each set of recipients in a chain: keys may have changed on the way.
-func sealedFor(c *archive.Chain) []*repo.SegmentEntry {
+func sealedFor(a aim) []*repo.SegmentEntry {
 	var out []*repo.SegmentEntry
 	seen := make(map[string]bool)
-	for _, e := range needs(c) {
+	for _, e := range needs(a) {
 		if key := fmt.Sprint(e.Segment.Object.Recipients); !seen[key] {
 			seen[key] = true
 			out = append(out, e)

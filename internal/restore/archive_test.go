@@ -268,7 +268,7 @@ func TestArchiveFork(t *testing.T) {
 	l := newLedger(t, nil, 1)
 	l.remove(0, 1)
 	var other []mvcc.Entry
-	for _, e := range l.follower.upTo(40) {
+	for _, e := range l.follower.UpTo(40) {
 		if e.Main == 20 {
 			e.Value = append([]byte(nil), e.Value...)
 			e.Value[len(e.Value)-1] ^= 1

@@ -33,7 +33,7 @@ func describe(f *finding, req Request, dest destination, now time.Time) *Plan {
 		p.Fallbacks = append(p.Fallbacks, c.origin())
 	}
 	p.Wanted, p.Archive = describeWanted(f.aim, req), describeArchive(f.chain)
-	p.Destination = Destination{Output: req.Output, DataDir: req.DataDir, WALDir: req.WALDir}
+	p.Destination = Destination{InScratch: req.InScratch, Output: req.Output, DataDir: req.DataDir, WALDir: req.WALDir}
 	if req.DataDir != "" {
 		p.Destination.Name = req.Name
 		p.Destination.InitialCluster = req.InitialCluster

@@ -36,7 +36,10 @@ type destination struct {
 func checkDestination(r Request) (destination, error) {
 	d := destination{output: r.Output, dataDir: r.DataDir, walDir: r.WALDir}
 	check := d.checkFile
-	if r.DataDir != "" {
+	switch {
+	case r.InScratch:
+		check = d.checkScratch
+	case r.DataDir != "":
 		check = d.checkDirs
 	}
 	if err := check(r); err != nil {
@@ -59,6 +62,11 @@ func checkDestination(r Request) (destination, error) {
 
 func globEscape(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
+}
+
+func (d *destination) checkScratch(r Request) (err error) {
+	d.scratch, err = scratchParent("", r.Scratch)
+	return err
 }
 
 func (d *destination) checkFile(r Request) error {

@@ -46,7 +46,7 @@ func CanOpen(ctx context.Context, plan *Plan, ids []age.Identity) error {
 	if err := canOpenCopy(ctx, plan, ids); err != nil {
 		return err
 	}
-	for _, e := range sealedFor(plan.chain) {
+	for _, e := range sealedFor(plan.aim) {
 		header, err := plan.found.header(ctx, e, plan.request.InsecureSkipSignature)
 		if err != nil {
 			continue // Run looks for another way; that nobody can read it now says nothing about the keys

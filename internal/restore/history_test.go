@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -41,7 +43,7 @@ type historian struct {
 
 func newHistorian(t *testing.T, version string, seed uint64) *historian {
 	t.Helper()
-	server := servers.StartEtcd(t, servers.EtcdConfig{Version: version})
+	server := servers.StartEtcd(t, servers.EtcdConfig{Version: version, Args: []string{"--max-txn-ops", "10000"}})
 	h := &historian{t: t, server: server, client: server.Client(t), random: rand.New(rand.NewPCG(seed, uint64(version[2])))}
 	for range 3 {
 		lease, err := h.client.Grant(t.Context(), 3600)
@@ -74,6 +76,10 @@ func (h *historian) write(n int) {
 	ctx := h.t.Context()
 	for range n {
 		key := h.key()
+		if h.random.IntN(50) == 0 {
+			h.extreme(key)
+			continue
+		}
 		switch d := h.random.IntN(20); {
 		case d < 8:
 			h.must(h.client.Put(ctx, key, fmt.Sprint(h.random.Uint64())))
@@ -93,6 +99,46 @@ func (h *historian) write(n int) {
 				clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpDelete(key)}, nil)).Commit())
 		}
 	}
+}
+
+// extreme is a change that few clients make.
+func (h *historian) extreme(key string) {
+	h.t.Helper()
+	ctx := h.t.Context()
+	switch h.random.IntN(12) {
+	case 0: // ten thousand changes, half of them nested
+		var flat, nested []clientv3.Op
+		for i := range 5000 {
+			flat = append(flat, clientv3.OpPut(fmt.Sprintf("many/%05d", i), key))
+			nested = append(nested, clientv3.OpPut(fmt.Sprintf("nested/%05d", i), key))
+		}
+		h.must(h.client.Txn(ctx).Then(append(flat[:4999], clientv3.OpTxn(nil, nested, nil))...).Commit())
+	case 1: // all of them in one call
+		h.must(h.client.Delete(ctx, "many/", clientv3.WithPrefix()))
+	case 2: // as large as etcd takes by default
+		h.must(h.client.Put(ctx, "large", strings.Repeat(key, (3<<19-1000)/len(key))))
+	case 3, 4, 5: // a key is made, deleted with all like it, and none is left
+		h.must(h.client.Txn(ctx).Then(
+			clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpPut(key, "once", h.lease())}, nil),
+			clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpDelete(key[:1], clientv3.WithPrefix())}, nil)}, nil)).Commit())
+	case 6, 7, 8: // keys and values of every byte
+		b := make([]byte, 1+h.random.IntN(60))
+		for i := range b {
+			b[i] = byte(h.random.Uint32())
+		}
+		h.must(h.client.Put(ctx, "b"+string(b), string(b)))
+	default:
+		h.churn(h.leases[h.random.IntN(len(h.leases))])
+	}
+}
+
+// churn revokes a lease, with its keys, and grants one with the same ID for as long.
+func (h *historian) churn(id clientv3.LeaseID) {
+	h.t.Helper()
+	ttl, err := h.client.TimeToLive(h.t.Context(), id)
+	h.must(ttl, err)
+	h.must(h.client.Revoke(h.t.Context(), id))
+	h.must(pb.NewLeaseClient(h.client.ActiveConnection()).LeaseGrant(h.t.Context(), &pb.LeaseGrantRequest{ID: int64(id), TTL: ttl.GrantedTTL}))
 }
 
 func (h *historian) revision() int64 {

@@ -1,23 +1,19 @@
 package restore_test
 
 import (
-	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/drd-project/drd/internal/archive"
 	"github.com/drd-project/drd/internal/mvcc"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/restore"
+	"github.com/drd-project/drd/test/histories"
 )
 
 // secondOf is when a revision was seen, in these tests: as many seconds after captureTime.
@@ -27,70 +23,21 @@ func secondOf(revision int64) time.Time {
 
 // follower watches a server and archives what it sees.
 type follower struct {
-	t *testing.T
-	k *keys
-
-	mu    sync.Mutex
-	more  *sync.Cond
-	seen  []mvcc.Entry
-	ended error
-	ttl   map[int64]int64 // of leases; 0: nobody can tell
+	*histories.Watch
+	t   *testing.T
+	k   *keys
+	ttl map[int64]int64 // of leases; 0: nobody can tell
 }
 
 func follow(t *testing.T, k *keys, c *clientv3.Client) *follower {
 	t.Helper()
-	f := &follower{t: t, k: k, ttl: make(map[int64]int64)}
-	f.more = sync.NewCond(&f.mu)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	events := c.Watch(ctx, "", clientv3.WithFromKey(), clientv3.WithRev(1))
-	go func() {
-		defer close(done)
-		var err error
-		for r := range events {
-			f.take(r.Events)
-			err = r.Err()
-		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.ended = cmp.Or(err, errors.New("the watch ended"))
-		f.more.Broadcast()
-	}()
-	t.Cleanup(func() { cancel(); <-done })
-	return f
-}
-
-func (f *follower) take(events []*clientv3.Event) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, e := range events {
-		sub := int64(0)
-		if n := len(f.seen); n > 0 && f.seen[n-1].Main == e.Kv.ModRevision {
-			sub = f.seen[n-1].Sub + 1
-		}
-		f.seen = append(f.seen, mvcc.FromEvent((*mvccpb.Event)(e), sub))
-	}
-	f.more.Broadcast()
-}
-
-// upTo waits for a revision and returns everything seen.
-func (f *follower) upTo(revision int64) []mvcc.Entry {
-	f.t.Helper()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for len(f.seen) == 0 || f.seen[len(f.seen)-1].Main < revision {
-		if f.ended != nil {
-			f.t.Fatal(f.ended)
-		}
-		f.more.Wait()
-	}
-	return f.seen
+	return &follower{Watch: histories.NewWatch(t, c), t: t, k: k, ttl: make(map[int64]int64)}
 }
 
 // archive writes the segment of some revisions to targets.
 func (f *follower) archive(first, last int64, change func(*repo.Segment), targets ...*target) *repo.Segment {
 	f.t.Helper()
-	return writeSegment(f.t, f.k, first, last, f.upTo(last), f.ttl, change, targets...)
+	return writeSegment(f.t, f.k, first, last, f.UpTo(last), f.ttl, change, targets...)
 }
 
 func writeSegment(t testing.TB, k *keys, first, last int64, entries []mvcc.Entry, ttl map[int64]int64, change func(*repo.Segment), targets ...*target) *repo.Segment {

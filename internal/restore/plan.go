@@ -93,6 +93,8 @@ const (
 
 // Destination is where the result goes, and the flags that the member must be started with.
 type Destination struct {
+	// InScratch: there is no destination, the store is made to be looked into.
+	InScratch           bool     `json:"in_scratch,omitempty"`
 	Output              string   `json:"output,omitempty"`
 	DataDir             string   `json:"data_dir,omitempty"`
 	WALDir              string   `json:"wal_dir,omitempty"`
@@ -161,9 +163,11 @@ func MakePlan(ctx context.Context, sources []Source, trust *seal.Trust, req Requ
 }
 
 // PlanEntry is MakePlan for a snapshot that was looked at already, with trust, in one source; nothing else is read.
-// It must be restorable, and hold the revision that is asked for, if one is. ID, At and InsecureSkipSignature of the request do not count.
+// It must be restorable, and hold the revision that is asked for, if one is. ID, At, Since, SinceAt and InsecureSkipSignature of the request
+// do not count.
 func PlanEntry(source Source, e *repo.Entry, req Request, now time.Time) (*Plan, error) {
 	req.ID, req.At, req.InsecureSkipSignature = e.ID.String(), time.Time{}, false
+	req.Since, req.SinceAt = 0, time.Time{}
 	req, err := req.normalize()
 	if err != nil {
 		return nil, &RequestError{err}
@@ -203,7 +207,7 @@ const (
 
 // findRoom fills in p.Space and refuses to start what cannot end.
 func (p *Plan) findRoom(d destination) error {
-	need := p.Snapshot.DBSize + sha256.Size + storeSlack + growth(p.chain)
+	need := p.Snapshot.DBSize + sha256.Size + storeSlack + growth(p.aim)
 	apart, err := d.walApart()
 	if err != nil {
 		return err

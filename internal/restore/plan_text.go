@@ -77,9 +77,12 @@ func elapsed(seconds int64) string {
 
 func (p *Plan) writeDestination(line writeLine) {
 	d := p.Destination
-	if d.Output != "" {
+	switch {
+	case d.InScratch:
+		line("to", "a file in scratch, which is removed afterwards")
+	case d.Output != "":
 		line("to file", "%s", d.Output)
-	} else {
+	default:
 		line("to data dir", "%s", d.DataDir)
 		if d.WALDir != "" {
 			line("wal dir", "%s", d.WALDir)
@@ -99,6 +102,9 @@ func (p *Plan) writeDestination(line writeLine) {
 
 func (p *Plan) writeChanges(line writeLine) {
 	c := p.Changes
+	if p.Destination.InScratch {
+		return
+	}
 	switch {
 	case c.BumpBy == nil:
 		line("revisions", "moved forward by %d and marked compacted if the store holds Kubernetes objects, else kept", int64(kubernetesBump))

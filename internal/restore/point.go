@@ -15,6 +15,7 @@ import (
 // aim is what a request comes to: the objects that its point is restored from.
 type aim struct {
 	chain *archive.Chain // never nil
+	past
 	// history is what else there is to restore the same point from; nil: nothing. list makes one that reaches further back.
 	history *archive.History
 	list    func(ctx context.Context, after int64) (*archive.History, *archives)
@@ -37,7 +38,10 @@ func (f *finding) choose(ctx context.Context, looks []look, trust *seal.Trust, r
 	}
 	f.chain = whole(start)
 	if req.ID != "" && req.Revision == 0 && req.At.IsZero() {
-		return nil
+		if !req.looksBack() {
+			return nil
+		}
+		req.Revision = start.Manifest.Revision
 	}
 	entries := eligible(f.all, start, req, now)
 	timeline := start.Manifest.Timeline
@@ -47,9 +51,11 @@ func (f *finding) choose(ctx context.Context, looks []look, trust *seal.Trust, r
 	}
 	if req.Revision != 0 { // most often a snapshot holds it, and nothing else need be read
 		h := archive.NewHistory(timeline, entries, nil, req.InsecureSkipSignature)
-		if chain, err := h.AtRevision(req.Revision); err == nil {
+		if chain, err := h.AtRevision(req.Revision); err == nil && req.SinceAt.IsZero() {
 			f.chain, f.history = chain, h
-			return nil
+			if f.lookBack(req) == nil {
+				return nil
+			}
 		}
 	}
 	f.history, f.found = f.list(ctx, readFrom(entries, start, req))
@@ -73,7 +79,11 @@ func (f *finding) reach(start *repo.Entry, req Request) error {
 	default:
 		err = f.toNewest(start)
 	}
-	if gap := new(archive.Unreachable); errors.As(err, &gap) {
+	if err == nil {
+		err = f.lookBack(req)
+	}
+	told := new(outOfReach)
+	if gap := new(archive.Unreachable); errors.As(err, &gap) && !errors.As(err, &told) {
 		return newOutOfReach(f, gap, req)
 	}
 	return err
@@ -191,17 +201,23 @@ func readFrom(entries []repo.Entry, start *repo.Entry, req Request) int64 {
 	if !req.At.IsZero() && start.Manifest.CaptureStart.After(req.At) {
 		from = start.Manifest.CompactRevision // a named snapshot, to be cut back
 	}
-	if req.Revision != 0 {
-		from = 0
+	newest := func(by func(m *repo.Manifest) bool) (revision int64) {
 		for i := range entries {
 			e := &entries[i]
-			if !e.Restorable(req.InsecureSkipSignature) || e.Manifest.Timeline != start.Manifest.Timeline {
-				continue
-			}
-			if r := e.Manifest.Revision; r <= req.Revision {
-				from = max(from, r)
+			if e.Restorable(req.InsecureSkipSignature) && e.Manifest.Timeline == start.Manifest.Timeline && by(e.Manifest) {
+				revision = max(revision, e.Manifest.Revision)
 			}
 		}
+		return revision
+	}
+	if req.Revision != 0 {
+		from = newest(func(m *repo.Manifest) bool { return m.Revision <= req.Revision })
+	}
+	switch {
+	case req.Since != 0:
+		from = min(from, newest(func(m *repo.Manifest) bool { return m.Revision <= req.Since }))
+	case !req.SinceAt.IsZero():
+		from = min(from, newest(func(m *repo.Manifest) bool { return !m.CaptureEnd.After(req.SinceAt) }))
 	}
 	return max(0, from-1)
 }

@@ -26,6 +26,7 @@ const (
 	StepReplay   = "replay"   // add the changes of the segments
 	StepCut      = "cut"      // take away what came after the revision that was asked for
 	StepCompare  = "compare"  // with what live members said
+	StepMade     = "made"     // hand the store on to who asked for it
 	StepEdit     = "edit"     // alarms, leases, versions, revision
 	StepMember   = "member"   // wal, raft snapshot, membership
 	StepConfirm  = "confirm"  // inspect what the edits made; hash or sync it meanwhile

@@ -1,8 +1,10 @@
 package restore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,7 +20,7 @@ const (
 	defaultLeaseTTL = time.Hour
 )
 
-// Request says what to restore and where to. Exactly one of Output and DataDir is set.
+// Request says what to restore and where to. Exactly one of Output, DataDir and InScratch is set.
 type Request struct {
 	// ID names the snapshot, or is a unique prefix of its name; "" is the newest one (repo.Catalogue.Latest). With the
 	// whole ID a repository is searched for that snapshot alone, whatever else lies in it.
@@ -29,11 +31,18 @@ type Request struct {
 	// At is the instant to restore, to the second; zero: none. Not together with Revision. Without ID, Revision and At the newest
 	// archived revision is restored, or the newest snapshot where that is newer.
 	At time.Time
+	// Since or SinceAt: what is made must hold every revision from this one (from what was there at this instant, to the second) to the
+	// point asked for. Not both; both zero: whatever the snapshot holds.
+	Since   int64
+	SinceAt time.Time
 
 	// Output is the file to write: a standard etcd snapshot with its SHA-256 trailer.
 	Output string
 	// DataDir is the etcd data directory to make. It must not exist, or be empty.
 	DataDir string
+	// InScratch makes the store in the scratch directory only: Options.Made gets it, and it is removed after that. It is exactly what etcd
+	// had: Bump, ForEtcd and LeaseTTL do not apply.
+	InScratch bool
 	// WALDir is a separate WAL directory (etcd's --wal-dir); "" keeps the WAL in DataDir.
 	WALDir string
 
@@ -57,7 +66,7 @@ type Request struct {
 
 	// Scratch is the directory in which the working directory is made. It must be on the file
 	// system of the destination, so that the last step is a rename; default: beside the destination. A separate
-	// WAL is always made beside its own.
+	// WAL is always made beside its own. With InScratch it may be anywhere; default: the system's directory for temporary files.
 	Scratch string
 }
 
@@ -74,6 +83,12 @@ func (r Request) normalize() (Request, error) {
 	}
 	if !r.At.IsZero() {
 		r.At = r.At.UTC().Truncate(time.Second)
+	}
+	if !r.SinceAt.IsZero() {
+		r.SinceAt = r.SinceAt.UTC().Truncate(time.Second)
+	}
+	if r.InScratch {
+		r.Bump, r.Scratch = Bump{fixed: true}, cmp.Or(r.Scratch, os.TempDir())
 	}
 	for _, path := range []*string{&r.Output, &r.DataDir, &r.WALDir, &r.Scratch} {
 		if *path == "" {
@@ -100,7 +115,9 @@ func (r Request) normalize() (Request, error) {
 
 func (r Request) checkModes() error {
 	switch {
-	case r.Output == "" && r.DataDir == "":
+	case r.InScratch && r.Output+r.DataDir+r.WALDir != "":
+		return errors.New("what is made in scratch only has no output")
+	case !r.InScratch && r.Output == "" && r.DataDir == "":
 		return hint.New(errors.New("no destination given"), "give a file (--output) or a data directory (--data-dir)")
 	case r.Output != "" && r.DataDir != "":
 		return errors.New("an output file and a data directory exclude each other")
@@ -110,6 +127,14 @@ func (r Request) checkModes() error {
 		return fmt.Errorf("revision %d is below 1", r.Revision)
 	case r.Revision != 0 && !r.At.IsZero():
 		return errors.New("a revision and a time exclude each other")
+	case r.Since < 0:
+		return fmt.Errorf("revision %d, to look back to, is below 1", r.Since)
+	case r.Since != 0 && !r.SinceAt.IsZero():
+		return errors.New("a revision and a time to look back to exclude each other")
+	case r.Revision != 0 && r.Since > r.Revision:
+		return fmt.Errorf("revision %d, to look back to, comes after revision %d", r.Since, r.Revision)
+	case !r.At.IsZero() && r.SinceAt.After(r.At):
+		return fmt.Errorf("%s, to look back to, comes after %s", r.SinceAt.Format(time.RFC3339), r.At.Format(time.RFC3339))
 	case r.LeaseTTL < 0 || r.LeaseTTL%time.Second != 0:
 		return fmt.Errorf("lease ttl %s is not a whole, positive number of seconds", r.LeaseTTL)
 	case r.ForEtcd != "" && !slices.Contains(serverVersions, r.ForEtcd):
@@ -117,6 +142,9 @@ func (r Request) checkModes() error {
 	}
 	return nil
 }
+
+// looksBack reports whether a point is to be made with a part of its past.
+func (r Request) looksBack() bool { return r.Since != 0 || !r.SinceAt.IsZero() }
 
 func (r *Request) fillMember() {
 	if r.Name == "" {

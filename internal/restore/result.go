@@ -11,7 +11,7 @@ import (
 type Result struct {
 	ID     string `json:"id"`
 	Source Origin `json:"source"` // the target that delivered it
-	// Path is the file or the data directory; WALDir the separate WAL directory.
+	// Path is the file or the data directory, "" of a store that was made in scratch; WALDir the separate WAL directory.
 	Path   string `json:"path"`
 	WALDir string `json:"wal_dir,omitempty"`
 
@@ -20,6 +20,9 @@ type Result struct {
 	SnapshotRevision int64 `json:"snapshot_revision"`
 	Revision         int64 `json:"revision"`
 	Bumped           int64 `json:"bumped"`
+	// Since is the revision of Request.Since or SinceAt: every one from it to Revision is in the store. Where nobody can tell what was
+	// there at SinceAt, it is an earlier one, and Notices say so.
+	Since int64 `json:"since,omitempty"`
 	// At is the time that was asked for, absent when none was; the result is up to EarlierSeconds older (see Wanted). Segments are how many led to the point, and Replayed how many changes
 	// they added.
 	At             *time.Time `json:"at,omitempty"`

@@ -39,9 +39,22 @@ type Options struct {
 	// Store, if not nil, is called with the path of the snapshot's store as it was fetched, before it is brought to another point, and with what was read out of it, before
 	// that is compared with the manifest. It must not change the file. Its error ends the run.
 	Store func(ctx context.Context, path string, facts snapshot.Facts) error
-	// CheckOnly ends the run when the store was compared with the manifest: nothing is made at the destination.
+	// CheckOnly makes nothing at the destination. Without Made the run ends when the snapshot was compared with its manifest.
 	CheckOnly bool
+	// Made, if not nil, gets the store at the point, checked and compared with what live members said: an etcd snapshot file without
+	// trailer, closed, at Result.Revision, exactly as etcd had it: alarms, leases and versions are edited afterwards. It must not change
+	// the file. Its error ends the run. With CheckOnly or InScratch nothing is installed after it.
+	Made func(ctx context.Context, path string, r *Result) error
+	// Direct takes the way that the plan names and no other: an object of it that cannot be used ends the run, also where another way
+	// leads to the same point.
+	Direct bool
+	// Keys, if not nil, returns what opens the object of a key in its target, in place of the identities that the run was given. It is
+	// called by several goroutines at once.
+	Keys func(ctx context.Context, key string) ([]age.Identity, error)
 }
+
+// onlyBase: nobody wants more than the snapshot checked.
+func (o Options) onlyBase() bool { return o.CheckOnly && o.Made == nil }
 
 // RunWith is Run with options.
 func RunWith(ctx context.Context, plan *Plan, ids []age.Identity, insp snapshot.Inspector, progress Progress, opt Options) (*Result, error) {
@@ -93,6 +106,7 @@ type run struct {
 	changed  bool           // it is not the store that was fetched any more
 	revision int64          // the point, when told
 	told     bool           // it is known
+	since    int64          // from where on all of the past is in it; 0: not asked for, or not known yet
 	replayed int64          // changes that segments added
 	staging  *staging       // nil without segments
 	unusable []string       // objects that were gone around
@@ -106,11 +120,11 @@ func (r *run) all(ctx context.Context, ids []age.Identity) error {
 	r.revision, r.told = r.chain.High, r.chain.Clock == nil
 	r.result = Result{WALDir: r.dest.walDir, AlarmsCleared: []string{}, Notices: []string{}, Compared: []Comparison{}}
 	steps := []func() error{func() error { return r.makeStore(ctx, ids) }}
-	if !r.options.CheckOnly {
-		steps = append(steps,
-			func() error { return r.compareLive(ctx) },
-			func() error { return r.edit(ctx) },
-			func() error { return r.finish(ctx) })
+	if !r.options.onlyBase() {
+		steps = append(steps, func() error { return r.compareLive(ctx) }, func() error { return r.made(ctx) })
+	}
+	if !r.options.CheckOnly && !r.request.InScratch {
+		steps = append(steps, func() error { return r.edit(ctx) }, func() error { return r.finish(ctx) })
 	}
 	for _, step := range steps {
 		if ctx.Err() != nil {
@@ -148,6 +162,9 @@ func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
 	for i, c := range candidates {
 		err := r.step(StepFetch, r.manifest.Plain.Size, func() error {
 			var err error
+			if ids, err = r.keys(ids)(ctx, c.source.Repo.PayloadKey(c.entry.ID, r.manifest.Object.Name)); err != nil {
+				return err
+			}
 			r.trailer, err = fetch(ctx, c.source.Repo, r.manifest, ids, r.ws.path(scratchDB), r.mode(), r.progress.Add)
 			return err
 		})
@@ -227,14 +244,6 @@ func (r *run) edit(ctx context.Context) error {
 		return &StepError{Step: StepEdit, Err: err}
 	}
 	r.result.Bumped = r.edits.bump
-	r.result.Revision = r.facts.Revision
-	if r.replayed > 0 {
-		r.result.Segments, r.result.Replayed = len(r.chain.Segments), r.replayed
-	}
-	if !r.request.At.IsZero() {
-		r.result.At, r.result.EarlierSeconds = &r.request.At, r.plan.Wanted.EarlierSeconds
-	}
-	r.result.HashKV = repo.HashKV{Hash: r.facts.HashKV, Revision: r.facts.Revision, CompactRevision: r.facts.CompactRevision}
 	r.result.LeasesAdded = len(r.edits.leases)
 	r.result.AlarmsCleared = append(r.result.AlarmsCleared, r.facts.Alarms...)
 	if r.edits.none() {
@@ -242,6 +251,23 @@ func (r *run) edit(ctx context.Context) error {
 	}
 	r.changed = true
 	return r.step(StepEdit, 0, func() error { return applyEdits(r.ws.path(scratchDB), r.edits) })
+}
+
+// made tells of the store at the point, and hands it on.
+func (r *run) made(ctx context.Context) error {
+	r.result.Revision = r.facts.Revision
+	r.result.Since = min(r.since, r.facts.Revision)
+	if r.replayed > 0 {
+		r.result.Segments, r.result.Replayed = len(r.chain.Segments), r.replayed
+	}
+	if !r.request.At.IsZero() {
+		r.result.At, r.result.EarlierSeconds = &r.request.At, r.plan.Wanted.EarlierSeconds
+	}
+	r.result.HashKV = repo.HashKV{Hash: r.facts.HashKV, Revision: r.facts.Revision, CompactRevision: r.facts.CompactRevision}
+	if r.options.Made == nil {
+		return nil
+	}
+	return r.step(StepMade, 0, func() error { return r.options.Made(ctx, r.ws.path(scratchDB), &r.result) })
 }
 
 func applyEdits(path string, e edits) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"filippo.io/age"
 	"golang.org/x/sync/errgroup"
@@ -44,15 +45,19 @@ func (s *staging) path(segment *repo.Segment) string {
 }
 
 // open is an archive.OpenFunc for what was staged.
-func (s *staging) open(ids []age.Identity) archive.OpenFunc {
+func (s *staging) open(keys keyFunc) archive.OpenFunc {
 	return func(ctx context.Context, segment *repo.Segment) (io.ReadCloser, error) {
+		ids, err := keys(ctx, s.repo.SegmentPayloadKey(segment))
+		if err != nil {
+			return nil, fmt.Errorf("open segment %s: %w", segment.Name(), err)
+		}
 		return archive.Open(ctx, s.repo, segment, ids)
 	}
 }
 
 // stage downloads the segments that the chain needs and that are not there yet.
 func (r *run) stage(ctx context.Context) error {
-	needed := needs(r.chain)
+	needed := needs(r.aim)
 	if len(needed) == 0 {
 		return nil
 	}
@@ -70,18 +75,23 @@ func (r *run) stage(ctx context.Context) error {
 	})
 }
 
-// needs are the segments of a chain, with the one that tells the time.
-func needs(c *archive.Chain) []*repo.SegmentEntry {
-	all := append([]*repo.SegmentEntry(nil), c.Segments...)
-	if c.Clock == nil {
-		return all
+// keyFunc returns what opens the object of a key in its target.
+type keyFunc func(ctx context.Context, key string) ([]age.Identity, error)
+
+// needs are the segments of a chain, with those that tell the times.
+func needs(a aim) []*repo.SegmentEntry {
+	all := append([]*repo.SegmentEntry(nil), a.chain.Segments...)
+	clocks := []*archive.Chain{a.chain}
+	if a.clock != nil {
+		clocks = append(clocks, a.clock)
 	}
-	for _, e := range all {
-		if e.Name == c.Clock.Name {
-			return all
+	for _, c := range clocks {
+		there := func(e *repo.SegmentEntry) bool { return e.Name == c.Clock.Name }
+		if c.Clock != nil && !slices.ContainsFunc(all, there) {
+			all = append(all, c.Clock)
 		}
 	}
-	return append(all, c.Clock)
+	return all
 }
 
 func (r *run) download(ctx context.Context, needed []*repo.SegmentEntry) error {

@@ -24,6 +24,9 @@ func newOutOfReach(f *finding, gap *archive.Unreachable, req Request) error {
 	text := describeGap(gap)
 	text += describeNearest(f.history, gap.Before, "below")
 	text += describeNearest(f.history, gap.After, "above")
+	if gap.MissingFirst > 0 {
+		text += f.found.unusable(gap.MissingFirst, gap.MissingLast)
+	}
 	var err error = &outOfReach{gap: gap, text: text}
 	var near []string
 	for _, p := range []*archive.Point{gap.Before, gap.After} {

@@ -72,9 +72,9 @@ func describeArchive(c *archive.Chain) *Archive {
 
 // growth bounds what the segments of a chain add to the working directory, in bytes: their sealed objects, and their changes as
 // bbolt stores them, each with a key of 17 bytes and a page entry of 16, on pages that are nine tenths full.
-func growth(c *archive.Chain) int64 {
+func growth(a aim) int64 {
 	var sum int64
-	for _, e := range needs(c) {
+	for _, e := range needs(a) {
 		s := e.Segment
 		sum += s.Object.Size + (s.Plain.Size+s.Events*40)*5/4
 	}

@@ -38,17 +38,15 @@ type WindowSpan struct {
 // nil nothing counts: whose signatures are not checked, that can be restored by nobody. now is as in MakePlan.
 func ReadWindow(ctx context.Context, r *repo.Repository, cat *repo.Catalogue, trust *seal.Trust, now time.Time) (*Window, error) {
 	w := &Window{Ranges: []WindowRange{}}
-	newest, err := cat.Latest(now, false)
-	if err != nil {
-		return w, nil //nolint:nilerr // nothing to restore is an empty window
-	}
-	w.Timeline = newest.Manifest.Timeline
-	found, err := r.ListSegments(ctx, repo.SegmentQuery{Timeline: w.Timeline}, trust)
-	if err != nil {
+	found, err := ReadHistory(ctx, r, cat, trust, now)
+	switch {
+	case err != nil:
 		return nil, err
+	case found == nil:
+		return w, nil
 	}
-	h := archive.NewHistory(w.Timeline, eligible(cat, newest, Request{}, now), found.Entries, false)
-	for _, a := range h.Window() {
+	w.Timeline = found.Timeline
+	for _, a := range found.History.Window() {
 		w.Ranges = append(w.Ranges, windowRange(a))
 	}
 	return w, nil

@@ -23,6 +23,7 @@ func (r *Report) judgeProof(seen []found, period time.Duration) {
 			r.problem(fmt.Errorf("target %s: its drill records: %w", t.Name, f.unknown))
 		}
 		r.judgeFailed(t.Name, f)
+		r.judgeArchive(t.Name, f)
 		if period > 0 && f.unknown == nil {
 			r.judgeOverdue(t, f, 2*period)
 		}
@@ -45,7 +46,7 @@ func (r *Report) judgeFailed(target string, f found) {
 	}
 	for _, rec := range f.history.LastRun(conclusive) {
 		for _, d := range rec.Drills {
-			if d.Outcome == proof.Failed && !slices.Contains(failed, d.Snapshot) && (f.latest == nil || d.Snapshot > f.latest.ID.String()) {
+			if d.Outcome == proof.Failed && !d.Level.Archive() && !slices.Contains(failed, d.Snapshot) && (f.latest == nil || d.Snapshot > f.latest.ID.String()) {
 				add(d.Snapshot, f.history.Of(d.Snapshot, d.ManifestSHA256))
 			}
 		}

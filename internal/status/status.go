@@ -55,9 +55,11 @@ type Report struct {
 	Proof         string     `json:"proof,omitempty"`    // of this snapshot, one of proof.State…
 	ProofAt       *time.Time `json:"proof_at"`           // when that was found out; nil: it was not
 	// Proved is when a drill last restored a snapshot of any target; nil: none ever did.
-	Proved   *time.Time `json:"proved"`
-	Targets  []Target   `json:"targets"`
-	Problems []Problem  `json:"problems"` // gravest first; empty when healthy
+	Proved *time.Time `json:"proved"`
+	// ArchiveProved is the archived revision of any target that a drill restored last; nil: none ever was.
+	ArchiveProved *ArchiveProof `json:"archive_proved"`
+	Targets       []Target      `json:"targets"`
+	Problems      []Problem     `json:"problems"` // gravest first; empty when healthy
 
 	captured time.Time // of the newest snapshot that can be restored
 }
@@ -74,7 +76,9 @@ type Target struct {
 	WaitingSince  *time.Time `json:"waiting_since"`  // capture of the oldest of them
 	Lost          int        `json:"lost"`           // snapshots that it will never have, ever
 	Proved        *time.Time `json:"proved"`         // when a drill last restored a snapshot of it
-	Failed        int        `json:"failed"`         // snapshots on which the newest word is that they cannot be restored
+	// ArchiveProved is the archived revision of it that a drill restored last.
+	ArchiveProved *ArchiveProof `json:"archive_proved"`
+	Failed        int           `json:"failed"` // snapshots on which the newest word is that they cannot be restored
 }
 
 // found is what judge needs of a target beside that.
@@ -108,6 +112,7 @@ func Look(ctx context.Context, cfg Config, now time.Time) *Report {
 		r.queue(cfg.Queue)
 	}
 	newest := r.summarize(seen)
+	r.ArchiveProved = r.newestArchive()
 	r.judge(seen, cfg.Period)
 	r.judgeLost(cfg.Lost)
 	r.judgeProof(seen, cfg.VerifyPeriod)
@@ -143,6 +148,9 @@ func look(ctx context.Context, t replicate.Target, cfg Config, now time.Time) (T
 	out.Failed = len(seen.failed)
 	if at, ok := seen.history.LastPassed(); ok {
 		out.Proved = &at
+	}
+	if at, what, ok := seen.history.LastArchivePassed(); ok {
+		out.ArchiveProved = &ArchiveProof{Revision: what.Revision, At: at}
 	}
 	if seen.latest, seen.err = c.Latest(now, false); seen.err == nil {
 		point := seen.latest.Manifest.CaptureStart

@@ -47,7 +47,7 @@ func (k Keys) Find(_ context.Context, r *repo.Repository, m *repo.Manifest) ([]a
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w", drill.ErrNoKey, err)
 	}
-	if !fits(ids, m) {
+	if !fits(ids, m.Object.Recipients) {
 		return nil, "", fmt.Errorf("%w: it is sealed for others than the identity here", drill.ErrNoKey)
 	}
 	return ids, KindIdentity, nil
@@ -65,6 +65,40 @@ func (k Keys) CanOpen(r *repo.Repository) func(*repo.Manifest) bool {
 	}
 }
 
+// FindSegment is drill.Config.SegmentKeys: what opens a segment in r. A single file key opens none.
+func (k Keys) FindSegment(_ context.Context, r *repo.Repository, s *repo.Segment) ([]age.Identity, string, error) {
+	if !k.FileKey.IsZero() {
+		return nil, "", fmt.Errorf("open segment %s: %w: the file key is of another object", s.Name(), drill.ErrNoKey)
+	}
+	if k.Ring != nil {
+		if key, ok := k.Ring.Get(r.SegmentPayloadKey(s)); ok {
+			return []age.Identity{key.Identity()}, KindRetained, nil
+		}
+	}
+	if k.Identities == nil {
+		return nil, "", fmt.Errorf("open segment %s: %w", s.Name(), drill.ErrNoKey)
+	}
+	ids, err := k.Identities()
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %w", drill.ErrNoKey, err)
+	}
+	if !fits(ids, s.Object.Recipients) {
+		return nil, "", fmt.Errorf("%w: segment %s is sealed for others than the identity here", drill.ErrNoKey, s.Name())
+	}
+	return ids, KindIdentity, nil
+}
+
+// CanOpenSegment is CanOpen for segments.
+func (k Keys) CanOpenSegment(r *repo.Repository) func(*repo.Segment) bool {
+	if k.Identities != nil {
+		k.Identities = sync.OnceValues(k.Identities)
+	}
+	return func(s *repo.Segment) bool {
+		_, _, err := k.FindSegment(context.Background(), r, s)
+		return err == nil
+	}
+}
+
 func (k Keys) retained(r *repo.Repository, m *repo.Manifest) (seal.FileKey, bool) {
 	if k.Ring == nil {
 		return seal.FileKey{}, false
@@ -76,11 +110,11 @@ func (k Keys) retained(r *repo.Repository, m *repo.Manifest) (seal.FileKey, bool
 	return k.Ring.Get(r.PayloadKey(id, m.Object.Name))
 }
 
-// fits compares the identities with the recipients that the manifest names. One whose recipient is not known, such as a
+// fits compares the identities with the recipients that a manifest names. One whose recipient is not known, such as a
 // plugin's, may fit anything.
-func fits(ids []age.Identity, m *repo.Manifest) bool {
+func fits(ids []age.Identity, recipients []string) bool {
 	return slices.ContainsFunc(ids, func(id age.Identity) bool {
 		of := seal.Fingerprint(id)
-		return of == "" || slices.Contains(m.Object.Recipients, of)
+		return of == "" || slices.Contains(recipients, of)
 	})
 }

@@ -72,9 +72,9 @@ func (r *Runner) nameOf(t drill.Target) proof.Target {
 func (r *Runner) against(ctx context.Context, t drill.Target, req Request, done func(Result)) {
 	r.flush(ctx, t)
 	v, err := r.look(ctx, t, req)
-	var ids []repo.ID
+	var tries []try
 	if err == nil {
-		ids, err = r.choose(v, req)
+		tries, err = r.chooseAll(ctx, v, req)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -84,9 +84,13 @@ func (r *Runner) against(ctx context.Context, t drill.Target, req Request, done 
 		return
 	}
 	var before []proof.Drill
-	for _, id := range ids {
-		rec := r.try(ctx, v, id, req, before)
-		if rec == nil {
+	for _, one := range tries {
+		rec, err := r.try(ctx, v, one, req, before)
+		switch {
+		case err != nil:
+			done(Result{Target: t.Name, Err: err})
+			continue
+		case rec == nil:
 			return
 		}
 		before = append(before, rec.Drills...)
@@ -94,15 +98,50 @@ func (r *Runner) against(ctx context.Context, t drill.Target, req Request, done 
 	}
 }
 
-// try makes one drill and its record. nil: it was given up by whoever asked, which says nothing of the snapshot.
-func (r *Runner) try(ctx context.Context, v *view, id repo.ID, req Request, before []proof.Drill) *proof.Record {
+// try is what one drill is of: a snapshot, or an archived revision.
+type try struct {
+	id    repo.ID
+	point *drill.Point // nil: the snapshot
+}
+
+// chooseAll says what is tried, in order: snapshots first, for without them an archive is worth nothing. An archive that cannot be read keeps none
+// of them from being tried.
+func (r *Runner) chooseAll(ctx context.Context, v *view, req Request) ([]try, error) {
+	if req.Revision != 0 || !req.At.IsZero() {
+		p, err := r.asked(v, req)
+		return []try{{point: &p}}, err
+	}
+	ids, err := r.choose(v, req)
+	var all []try
+	for _, id := range ids {
+		all = append(all, try{id: id})
+	}
+	if err != nil || req.ID != "" || req.Trigger == proof.TriggerFresh {
+		return all, err
+	}
+	points, err := r.points(ctx, v)
+	if err != nil {
+		r.cfg.Log.Warn("the archive cannot be read: no revision of it is tried", "target", v.target.Name, "error", err)
+	}
+	for _, p := range points {
+		all = append(all, try{id: p.Near, point: &p})
+	}
+	return all, nil
+}
+
+// try makes one drill and its record. No record: it was given up by whoever asked, which says nothing of the snapshot; an error is
+// why there was nothing to try.
+func (r *Runner) try(ctx context.Context, v *view, what try, req Request, before []proof.Drill) (*proof.Record, error) {
 	rec := &proof.Record{
 		Kind: proof.RecordKind, Format: proof.RecordFormat, Cluster: v.target.Repo.Cluster(), Host: r.cfg.Host, Trigger: req.Trigger,
 		Target: r.nameOf(v.target), Started: r.now(), Drd: r.cfg.Build,
 	}
-	d := r.cfg.Driller.Drill(ctx, v.target, id, req.Level, censusBefore(v.history, id.Time), req.Watcher)
+	d, err := r.drill(ctx, v, what, req)
 	if ctx.Err() != nil && d.Outcome == proof.Inconclusive {
-		return nil
+		return nil, nil //nolint:nilnil // see above
+	}
+	if err != nil {
+		return nil, err
 	}
 	rec.Drills = []proof.Drill{d}
 	if rec.Ended = r.now(); rec.Ended.Before(rec.Started) {
@@ -110,7 +149,15 @@ func (r *Runner) try(ctx context.Context, v *view, id repo.ID, req Request, befo
 	}
 	rec.ID = proof.NewID(rec.Ended, r.cfg.Host)
 	r.count(v, rec, append(before[:len(before):len(before)], d), req)
-	return rec
+	return rec, nil
+}
+
+func (r *Runner) drill(ctx context.Context, v *view, what try, req Request) (proof.Drill, error) {
+	if what.point == nil {
+		return r.cfg.Driller.Drill(ctx, v.target, what.id, req.Level, censusBefore(v.history, what.id.Time), req.Watcher), nil
+	}
+	// What an older point lacks that the last one had is no loss: there is nothing to compare it with.
+	return r.cfg.Driller.DrillPoint(ctx, v.target, *what.point, levelOf(req.Level), nil, req.Watcher)
 }
 
 // censusBefore is the Kubernetes census of the newest snapshot captured before that time which was drilled: what an older
@@ -122,7 +169,7 @@ func censusBefore(h *proof.History, captured time.Time) *proof.Kubernetes {
 			continue
 		}
 		for _, d := range r.Record.Drills {
-			if d.Kubernetes != nil && d.CapturedAt.Before(captured) && !d.CapturedAt.Before(newest.CapturedAt) {
+			if d.Kubernetes != nil && !d.Level.Archive() && d.CapturedAt.Before(captured) && !d.CapturedAt.Before(newest.CapturedAt) {
 				newest = d
 			}
 		}
@@ -221,6 +268,9 @@ func (r *Runner) count(v *view, rec *proof.Record, drills []proof.Drill, req Req
 	}
 	c := r.cover(v, v.catalogue.Entries)
 	for _, d := range drills {
+		if d.Level.Archive() {
+			continue
+		}
 		i := slices.IndexFunc(v.catalogue.Entries, func(e repo.Entry) bool { return e.ID.String() == d.Snapshot })
 		if i < 0 {
 			continue // it is gone

@@ -30,6 +30,7 @@ import (
 // Driller makes one drill; *drill.Driller does.
 type Driller interface {
 	Drill(ctx context.Context, t drill.Target, id repo.ID, level proof.Level, previous *proof.Kubernetes, w drill.Watcher) proof.Drill
+	DrillPoint(ctx context.Context, t drill.Target, p drill.Point, level proof.Level, previous *proof.Kubernetes, w drill.Watcher) (proof.Drill, error)
 }
 
 // Config is what a Runner works with. Fields without "nil", "empty" or 0 in their comment are required.
@@ -52,9 +53,11 @@ type Config struct {
 	RunsPerPeriod int
 	// CanOpen says whether a key for the object is at hand, so that no choice falls on one that cannot be opened.
 	CanOpen func(*repo.Manifest) bool
-	Build   repo.Build
-	Log     *slog.Logger
-	Now     func() time.Time // nil: the machine's clock
+	// CanOpenSegment is CanOpen for a segment of the archive; nil: there is one for all.
+	CanOpenSegment func(*repo.Segment) bool
+	Build          repo.Build
+	Log            *slog.Logger
+	Now            func() time.Time // nil: the machine's clock
 }
 
 // Request is what to try.
@@ -63,10 +66,13 @@ type Request struct {
 	// Targets names where to read; empty: every target in turn.
 	Targets []string
 	// ID names one snapshot, or is the unique beginning of its name; "": the newest one and older ones, as
-	// proof.Select chooses: as many as coverage needs on the schedule, else one.
-	ID      string
-	Level   proof.Level   // "": proof.LevelDrill
-	Watcher drill.Watcher // nil: nobody watches
+	// proof.Select chooses: as many as coverage needs on the schedule, else one; then the newest archived revision and another one.
+	ID string
+	// Revision or At names one point of the archive, and nothing else is tried. At is taken to the second. Not both, and not with ID.
+	Revision int64
+	At       time.Time
+	Level    proof.Level   // "": proof.LevelDrill
+	Watcher  drill.Watcher // nil: nobody watches
 	// Done hears of each snapshot that was tried, when its record is stored or kept, and of each target where none could be;
 	// nil: nobody does. It does not hear of targets where nothing was left to do, or to find out when ctx ended.
 	Done func(Result)
@@ -128,6 +134,9 @@ func New(cfg Config) (*Runner, error) {
 func (r *Runner) Run(ctx context.Context, req Request) ([]*proof.Record, error) {
 	if req.Level == "" {
 		req.Level = proof.LevelDrill
+	}
+	if err := req.checkPoint(); err != nil {
+		return nil, err
 	}
 	targets, err := r.targets(req.Targets)
 	if err != nil {

@@ -1,0 +1,187 @@
+package verify
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/drd-project/drd/internal/archive"
+	"github.com/drd-project/drd/internal/mvcc"
+	"github.com/drd-project/drd/internal/proof"
+	"github.com/drd-project/drd/internal/repo"
+)
+
+// archive stores a segment of these revisions in the first target, and returns where its payload lies.
+func (h *host) archive(first, last int64, age time.Duration) string {
+	h.t.Helper()
+	d, err := archive.Begin(h.t.TempDir(), h.keys.Recipients, first)
+	must := func(err error) {
+		h.t.Helper()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	must(err)
+	at := time.Now().Add(-age).Truncate(time.Second).UTC()
+	d.Stamp(at)
+	for n := first; n <= last; n++ {
+		value, err := proto.Marshal(&mvccpb.KeyValue{Key: []byte("k"), Value: []byte(fmt.Sprint(n)), CreateRevision: n, ModRevision: n, Version: 1})
+		must(err)
+		must(d.Append(mvcc.Entry{Position: mvcc.Position{Main: n}, Value: bytes.Clone(value)}))
+	}
+	sealed, err := d.Finish(archive.Facts{
+		Cluster: "prod", EtcdClusterID: "c1", Timeline: "00000000000000a1", Member: repo.Member{ID: "a1"}, From: at.Add(-time.Second), To: at.Add(time.Second),
+		CompactRevision: -1, Build: repo.Build{Version: "test"},
+	})
+	must(err)
+	signed, err := repo.SignSegment(sealed.Segment, h.signer)
+	must(err)
+	r := h.cfg.Targets[0].Repo
+	must(r.PutSegment(h.t.Context(), signed, sealed.Open))
+	return filepath.Join(h.dirs[0], filepath.FromSlash(r.SegmentPayloadKey(sealed.Segment)))
+}
+
+// points are the archived revisions that a run tried, by kind.
+func (h *host) points(req Request) map[string]int64 {
+	h.t.Helper()
+	if _, err := h.runner().Run(h.t.Context(), req); err != nil {
+		h.t.Fatal(err)
+	}
+	tried := make(map[string]int64)
+	for _, text := range h.taken() {
+		var target, kind, level string
+		var revision int64
+		if n, _ := fmt.Sscanf(text, "%s r%d %s %s", &target, &revision, &kind, &level); n == 4 {
+			if level != string(proof.LevelArchive) {
+				h.t.Errorf("%s", text)
+			}
+			tried[kind] = revision
+		}
+	}
+	return tried
+}
+
+// TestPoints: a run tries the newest archived revision and, in turn, one of each part of the window.
+func TestPoints(t *testing.T) {
+	h := newHost(t, 1)
+	start := time.Now()
+	runs := 0
+	h.cfg.Now = func() time.Time { return start.Add(time.Duration(runs) * time.Second) } // a record each
+	h.put(3*time.Hour, 10, 0)
+	h.archive(11, 40, 2*time.Hour)
+	h.archive(41, 70, time.Hour)
+	var parts []int64
+	for range windowParts {
+		tried := h.points(Request{Trigger: proof.TriggerSchedule})
+		runs += 5
+		if tried[proof.PointNewest] != 70 {
+			t.Fatalf("tried %v, want 70 as the newest", tried)
+		}
+		parts = append(parts, (tried[proof.PointOlder]-1)/10)
+	}
+	slices.Sort(parts)
+	if got := fmt.Sprint(parts); got != "[0 1 2 3 4 5 6]" {
+		t.Errorf("parts of the window that were tried: %s", got)
+	}
+	stands := h.history(0)
+	if all := stands.Archived(); len(all) != 2 || all[0].State != proof.StateProved {
+		t.Errorf("archived: %+v", all)
+	}
+	if id := h.history(0).Records()[0].Record.Drills[0].Snapshot; standing(stands, id) != proof.StateProved {
+		t.Errorf("the snapshot stands as %s", standing(stands, id))
+	}
+}
+
+// TestFailedPoints: what failed is tried again until it passes, and stands failed until then, whatever passes beside it.
+func TestFailedPoints(t *testing.T) {
+	h := newHost(t, 1)
+	start := time.Now()
+	runs := 0
+	h.cfg.Now = func() time.Time { return start.Add(time.Duration(runs) * time.Second) }
+	h.put(3*time.Hour, 10, 0)
+	h.archive(11, 1000, 2*time.Hour)
+	first := h.points(Request{Trigger: proof.TriggerSchedule})[proof.PointOlder]
+	if failed := h.history(0).ArchiveFailed(); len(failed) != 0 {
+		t.Fatalf("failed: %+v", failed)
+	}
+	runs += 5
+	h.outcome["r500"] = proof.Failed
+	if _, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerCommand, Revision: 500}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		runs += 5
+		if failed := h.history(0).ArchiveFailed(); len(failed) != 1 || failed[0].Archived.Revision != 500 || failed[0].Cause == "" {
+			t.Fatalf("failed: %+v", failed)
+		}
+		h.taken()
+		if again := h.points(Request{Trigger: proof.TriggerSchedule})[proof.PointOlder]; again != 500 {
+			t.Errorf("tried revision %d after 500 had failed (and %d at first)", again, first)
+		}
+	}
+	runs += 5
+	delete(h.outcome, "r500")
+	h.points(Request{Trigger: proof.TriggerSchedule})
+	if failed := h.history(0).ArchiveFailed(); len(failed) != 0 {
+		t.Errorf("still failed: %+v", failed)
+	}
+}
+
+// TestBrokenSegments: what a segment holds that cannot be used is tried, and so is what lies beyond a hole.
+func TestBrokenSegments(t *testing.T) {
+	h := newHost(t, 1)
+	h.put(3*time.Hour, 10, 0)
+	middle := h.archive(11, 40, 2*time.Hour)
+	h.archive(41, 70, time.Hour)
+	if err := os.Remove(middle); err != nil {
+		t.Fatal(err)
+	}
+	if tried := h.points(Request{Trigger: proof.TriggerCommand}); tried[proof.PointNewest] != 70 || tried[proof.PointOlder] != 40 {
+		t.Errorf("tried %v", tried)
+	}
+}
+
+// TestNoKeyForPoints: what no key here opens is not chosen, unless somebody names it.
+func TestNoKeyForPoints(t *testing.T) {
+	h := newHost(t, 1)
+	h.put(3*time.Hour, 10, 0)
+	h.archive(11, 40, 2*time.Hour)
+	h.cfg.CanOpenSegment = func(*repo.Segment) bool { return false }
+	tried := h.points(Request{Trigger: proof.TriggerSchedule})
+	if _, newest := tried[proof.PointNewest]; newest || tried[proof.PointOlder] > 10 {
+		t.Errorf("tried %v", tried)
+	}
+	h.taken()
+	if tried := h.points(Request{Trigger: proof.TriggerCommand, Revision: 30}); tried[proof.PointOlder] != 30 || len(tried) != 1 {
+		t.Errorf("asked for revision 30: tried %v", tried)
+	}
+}
+
+// TestAskedPoints: a point that there is no way to is told to who asked, and a request that contradicts itself is refused.
+func TestAskedPoints(t *testing.T) {
+	h := newHost(t, 1)
+	h.put(3*time.Hour, 10, 0)
+	h.nothing = fmt.Errorf("%w: nothing holds revision 99", repo.ErrNothing)
+	records, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerCommand, Revision: 99})
+	if !errors.Is(err, repo.ErrNothing) || len(records) != 0 {
+		t.Errorf("%v, %d records", err, len(records))
+	}
+	for _, req := range []Request{{Revision: -1}, {Revision: 1, At: time.Now()}, {Revision: 1, ID: "x"}, {At: time.Now(), ID: "x"}} {
+		req.Trigger = proof.TriggerCommand
+		if _, err := h.runner().Run(t.Context(), req); !errors.Is(err, ErrRequest) {
+			t.Errorf("%+v: %v", req, err)
+		}
+	}
+	if text := strings.Join(h.taken(), " "); strings.Contains(text, "r1 ") {
+		t.Errorf("tried %s", text)
+	}
+}
