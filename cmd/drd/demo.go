@@ -11,8 +11,10 @@ import (
 )
 
 const demoLong = `Starts an etcd in a directory of its own, fills it like a Kubernetes cluster, takes snapshots while it is being
-written, proves one of them by a drill, loses the cluster, restores it, and shows that what came back is what was recorded. It
-takes some ten seconds and 200 MB of disk space, needs nothing but this program, and can be reached from this machine only.
+written, proves one of them by a drill, loses the cluster, restores it, and shows that what came back is what was recorded. In a
+second act the archive follows every change: a namespace is deleted by mistake, then all is lost, and the cluster comes back
+both as it was before the mistake and as it was before the disaster. It takes some twenty seconds and 300 MB of disk space, needs
+nothing but this program, and can be reached from this machine only.
 
 Exit code 1 when a step fails or anything differs.`
 
@@ -25,6 +27,7 @@ func newDemo(a *app) *cobra.Command {
 		Example: "  drd demo\n  drd demo --keep --dir /var/tmp",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Inspector, cfg.Survey, cfg.Etcd = selfInspector(), selfSurvey(), selfScratch()
+			cfg.Program = "/proc/self/exe"
 			cfg.Build, cfg.Log = build(), a.logger()
 			cfg.Out, cfg.Color = a.raw, wantsColor(a.raw)
 			// A reader that goes away (drd demo | head) must not kill the process before it has cleaned up: caught, the

@@ -17,7 +17,7 @@ func (d *demo) startCluster(ctx context.Context) error {
 	s := d.story
 	s.chapter("A cluster")
 	var err error
-	if d.member, err = startMember(ctx, d.place); err != nil {
+	if d.member, err = startMember(ctx, d.place, "etcd"); err != nil {
 		return err
 	}
 	s.command(d.member.command())
@@ -47,11 +47,14 @@ func (d *demo) handOutKeys(ctx context.Context) error {
 	s.command("drd keygen --only identity --dir safe")
 	s.command("drd keygen --only signing --dir node --name " + memberName)
 	s.command("cp safe/recipient.txt node/; cp node/allowed_signers safe/")
-	if err := makeKeys(d.place); err != nil {
+	if err := makeIdentity(d.place); err != nil {
+		return err
+	}
+	if err := makeSigner(d.place); err != nil {
 		return err
 	}
 	var err error
-	if d.config, err = configure(d.place, d.member); err != nil {
+	if d.config, err = configure(d.place, d.member, ""); err != nil {
 		return err
 	}
 	for _, dir := range []string{"safe", "node"} {

@@ -45,9 +45,10 @@ func askRestored(ctx context.Context, client *clientv3.Client, m *repo.Manifest)
 	}, nil
 }
 
-// compare shows the facts side by side, and is an error when one of them differs.
-func (s *story) compare(facts []fact) error {
-	rows := [][]string{{"", "recorded at capture", "restored, running", ""}}
+// compare shows the facts side by side, the recorded ones under a heading that says where they are from, and is an error when one
+// of them differs.
+func (s *story) compare(recorded string, facts []fact) error {
+	rows := [][]string{{"", recorded, "restored, running", ""}}
 	var err error
 	for _, f := range facts {
 		verdict := s.paint(green, "equal")

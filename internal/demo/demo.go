@@ -20,7 +20,7 @@ import (
 // Config is what the demo needs of the program that runs it.
 type Config struct {
 	// Parent is the directory in which the demo makes its own; "" is the system's temporary directory.
-	// Some 200 MB must be free there, most of it for etcd's log.
+	// Some 300 MB must be free there, most of it for the logs of etcd.
 	Parent string
 	// Keep leaves the demo's directory.
 	Keep bool
@@ -32,15 +32,17 @@ type Config struct {
 	Inspector snapshot.Inspector
 	Survey    survey.Reader
 	Etcd      scratch.Launcher
-	Build     repo.Build
-	Log       *slog.Logger // of what goes wrong beside the story
+	// Program is drd itself, which the second act runs as drd daemon: "/proc/self/exe" is the program that runs.
+	Program string
+	Build   repo.Build
+	Log     *slog.Logger // of what goes wrong beside the story
 }
 
 // Run plays the demo. Any step that fails, anything restored that should have been refused and any difference
 // between what was recorded and what came back is an error. When ctx ends, the demo ends, and
 // everything that it started and made is gone as after any other end.
 func Run(ctx context.Context, cfg Config) error {
-	return (&demo{Config: cfg, columns: columns, kinds: kinds(), changes: 400, pause: time.Second}).run(ctx)
+	return (&demo{Config: cfg, columns: columns, kinds: kinds(), changes: 400, pause: time.Second, lull: 3 * time.Second}).run(ctx)
 }
 
 // demo is a story under way. The fields after the first ones are filled chapter by chapter.
@@ -50,7 +52,8 @@ type demo struct {
 	kinds   []kind        // of objects in the cluster
 	changes int           // of the store's past, before the story begins
 	pause   time.Duration // before each snapshot
-	// sabotage, if not nil, changes the restored data directory before etcd is started on it. Only tests set it.
+	lull    time.Duration // in the second act, between the mistake and the disaster
+	// sabotage, if not nil, changes a restored data directory before etcd is started on it. Only tests set it.
 	sabotage func(dataDir string) error
 
 	begin time.Time
@@ -66,6 +69,8 @@ type demo struct {
 
 	newest  *repo.Manifest // of the last snapshot
 	stopped time.Time      // when the last change was made
+	daemon  *daemon        // runs, unless nil
+	past    past           // what the second act loses
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
@@ -90,6 +95,7 @@ func (d *demo) play(ctx context.Context) error {
 	d.story.wrapped("", "", "Everything happens in "+string(d.place)+"; commands are written as if typed there.")
 	for _, chapter := range []func(context.Context) error{
 		d.startCluster, d.handOutKeys, d.takeSnapshots, d.drill, d.resistTampering, d.suffer, d.restore, d.prove,
+		d.archive, d.mistake, d.restoreBeforeMistake, d.restoreBeforeDisaster,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err
@@ -102,10 +108,21 @@ func (d *demo) play(ctx context.Context) error {
 	return d.story.err
 }
 
-// halt ends what still runs. After the last chapter that is the restored etcd only.
+// halt ends what still runs. After the last chapter that is nothing.
 func (d *demo) halt() error {
+	d.killDaemon()
 	_, err := d.stopLoad()
+	if o := d.past.orders; o != nil {
+		err = errors.Join(err, o.close())
+	}
 	return errors.Join(err, d.stopEtcd())
+}
+
+func (d *demo) killDaemon() {
+	if d.daemon != nil {
+		d.daemon.kill()
+		d.daemon = nil
+	}
 }
 
 func (d *demo) stopLoad() (changes int, err error) {

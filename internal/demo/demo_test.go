@@ -44,11 +44,12 @@ func newDemo(t *testing.T, out io.Writer) *demo {
 	for i := range few {
 		few[i].count /= 10
 	}
-	return &demo{columns: columns, kinds: few, changes: 60, pause: 100 * time.Millisecond, Config: Config{
+	return &demo{columns: columns, kinds: few, changes: 60, pause: 100 * time.Millisecond, lull: 300 * time.Millisecond, Config: Config{
 		Parent: t.TempDir(), Out: out,
 		Inspector: snapshot.Inspector{Command: []string{self, inspectChild}},
 		Survey:    survey.Reader{Command: []string{self, surveyChild}},
 		Etcd:      scratch.Launcher{Command: []string{self, etcdChild}},
+		Program:   drd,
 		Build:     repo.Build{Version: "test"},
 		Log:       slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}}
@@ -86,14 +87,18 @@ func steady(text string, p place) string {
 		{`\*-r\d+-\*`, "*-rN-*"},
 		{`SHA256:[A-Za-z0-9+/]{43}`, "SHA256:FINGERPRINT"},
 		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "TIME"},
+		{`\d\d:\d\d:\d\d\.\d UTC`, "TIME"},
 		{`(timeline +)[0-9a-f]{16}`, "${1}TIMELINE"},
 		{`127\.0\.0\.1:\d+`, "HOST:PORT"},
 		{`\d+\.\d+\.\d+`, "VERSION"},
 		{`\d+(\.\d+)? ([KMG]i)?B\b`, "SIZE"},
 		{`\d+(\.\d+)? ?s\b`, "SECONDS"},
 		{`\d+ +\d+ +equal`, "N  N  equal"},
-		{`\d+ (revisions|changes)`, "N $1"},
+		{`\d+ (revisions|changes|orders)`, "N $1"},
+		{`\d+ segments?`, "N segments"},
+		{`lost \d+\.`, "lost N."},
 		{`\b\d{2,}\b`, "N"},
+		{`exactly: (a revision from N to N, which a segment tells once it is open|revision N)`, "exactly: a revision"},
 		{`(\S) {2,}`, "$1  "}, // the width of columns
 	} {
 		text = regexp.MustCompile(r.pattern).ReplaceAllString(text, r.with)
@@ -120,30 +125,42 @@ func wantGolden(t *testing.T, path, got string) {
 // TestSabotage: what a restore got wrong must be seen, and be an error.
 func TestSabotage(t *testing.T) {
 	for name, test := range map[string]struct {
+		dir     string // of the restore that is spoiled
+		prefix  string // of the key
 		change  func(keys *bolt.Bucket, at []byte, kv *mvccpb.KeyValue) error
 		differs string
 		equal   string
 	}{
 		"one value is changed": {
-			change: func(keys *bolt.Bucket, at []byte, kv *mvccpb.KeyValue) error {
-				kv.Value[0] ^= 1
-				b, err := proto.Marshal(kv)
-				if err != nil {
-					return err
-				}
-				return keys.Put(at, b)
-			},
+			dir:     "etcd",
+			change:  changeValue,
 			differs: "HashKV", equal: "keys",
 		},
 		"one key is gone": {
-			change:  func(keys *bolt.Bucket, at []byte, _ *mvccpb.KeyValue) error { return keys.Delete(at) },
+			dir:     "etcd",
+			change:  removeKey,
 			differs: "keys", equal: "revision",
+		},
+		"a key of the namespace is gone": {
+			dir: "before-the-mistake", prefix: "/registry/deployments/shop/",
+			change:  removeKey,
+			differs: "objects of namespace shop", equal: "newest order",
+		},
+		"a value is changed behind the segments": {
+			dir:     "before-the-disaster",
+			change:  changeValue,
+			differs: "HashKV there", equal: "newest order",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			d := newDemo(t, &out)
-			d.sabotage = func(dataDir string) error { return changeStore(dataDir, test.change) }
+			d.sabotage = func(dataDir string) error {
+				if filepath.Base(dataDir) != test.dir {
+					return nil
+				}
+				return changeStore(dataDir, test.prefix, test.change)
+			}
 			if err := d.run(t.Context()); !errors.Is(err, errDiffers) {
 				t.Fatalf("error %v, want %v\n%s", err, errDiffers, out.String())
 			}
@@ -157,16 +174,27 @@ func TestSabotage(t *testing.T) {
 	}
 }
 
+func changeValue(keys *bolt.Bucket, at []byte, kv *mvccpb.KeyValue) error {
+	kv.Value[0] ^= 1
+	b, err := proto.Marshal(kv)
+	if err != nil {
+		return err
+	}
+	return keys.Put(at, b)
+}
+
+func removeKey(keys *bolt.Bucket, at []byte, _ *mvccpb.KeyValue) error { return keys.Delete(at) }
+
 // changeStore changes a key of a data directory that was never changed or deleted after it was created: what happens
 // to its one entry happens to the key.
-func changeStore(dataDir string, change func(*bolt.Bucket, []byte, *mvccpb.KeyValue) error) error {
+func changeStore(dataDir, prefix string, change func(*bolt.Bucket, []byte, *mvccpb.KeyValue) error) error {
 	db, err := bolt.Open(filepath.Join(dataDir, "member", "snap", "db"), 0o600, &bolt.Options{Timeout: time.Second})
 	if err != nil {
 		return err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
 		keys := tx.Bucket([]byte("key"))
-		at, kv, err := untouched(keys)
+		at, kv, err := untouched(keys, prefix)
 		if err != nil {
 			return err
 		}
@@ -175,8 +203,8 @@ func changeStore(dataDir string, change func(*bolt.Bucket, []byte, *mvccpb.KeyVa
 	return errors.Join(err, db.Close())
 }
 
-// untouched is the only entry of some key, but not the last entry of all, which holds the store's revision.
-func untouched(keys *bolt.Bucket) (at []byte, kv *mvccpb.KeyValue, err error) {
+// untouched is the only entry of some key with the prefix, but not the last entry of all, which holds the store's revision.
+func untouched(keys *bolt.Bucket, prefix string) (at []byte, kv *mvccpb.KeyValue, err error) {
 	entries := make(map[string][][]byte)
 	values := make(map[string]*mvccpb.KeyValue)
 	err = keys.ForEach(func(k, v []byte) error {
@@ -193,7 +221,7 @@ func untouched(keys *bolt.Bucket) (at []byte, kv *mvccpb.KeyValue, err error) {
 	}
 	last, _ := keys.Cursor().Last()
 	for key, all := range entries {
-		if len(all) == 1 && binary.BigEndian.Uint64(all[0]) != binary.BigEndian.Uint64(last) && len(values[key].Value) > 0 {
+		if strings.HasPrefix(key, prefix) && len(all) == 1 && binary.BigEndian.Uint64(all[0]) != binary.BigEndian.Uint64(last) && len(values[key].Value) > 0 {
 			return all[0], values[key], nil
 		}
 	}
@@ -215,7 +243,7 @@ func (c *cancelAt) Write(p []byte) (int, error) {
 }
 
 func TestInterrupted(t *testing.T) {
-	for _, text := range []string{"A cluster", "config check", "verify ", "forged/2", "rm -rf", "etcdctl endpoint"} {
+	for _, text := range []string{"A cluster", "config check", "verify ", "forged/2", "rm -rf", "etcdctl endpoint", "etcdctl del"} {
 		t.Run(text, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -42,5 +44,23 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(testMain(m))
+}
+
+// drd is the path of the program, which the second act runs as a daemon.
+var drd string
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "drd-demo-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "make a directory for drd:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	drd = filepath.Join(dir, "drd")
+	if out, err := exec.Command("go", "build", "-o", drd, "github.com/drd-project/drd/cmd/drd").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build drd: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
 }

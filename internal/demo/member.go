@@ -27,19 +27,20 @@ const (
 
 // member is the one etcd of the cluster, in this process, and a client of it.
 type member struct {
+	dir    string  // data directory, in the demo's place
 	url    url.URL // for clients
 	etcd   *embed.Etcd
 	client *clientv3.Client
 	log    *os.File
 }
 
-// startMember starts etcd on the data directory and waits until it serves.
-func startMember(ctx context.Context, p place) (*member, error) {
+// startMember starts etcd on a data directory of the place and waits until it serves.
+func startMember(ctx context.Context, p place, dir string) (*member, error) {
 	log, err := os.OpenFile(p.path("etcd.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
-	m := &member{log: log, url: url.URL{Scheme: "http"}}
+	m := &member{dir: dir, log: log, url: url.URL{Scheme: "http"}}
 	if m.url.Host, err = freeAddress(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start etcd: %w", err), m.stop())
 	}
@@ -79,7 +80,7 @@ func freeAddress() (string, error) {
 
 // command is what an operator would type to start it with these settings.
 func (m *member) command() string {
-	return fmt.Sprintf("etcd --name %s --data-dir etcd --listen-peer-urls unix://$PWD/peer.sock \\\n--listen-client-urls %[2]s --advertise-client-urls %[2]s", memberName, m.url.String())
+	return fmt.Sprintf("etcd --name %[1]s --data-dir %[3]s --listen-peer-urls unix://$PWD/peer.sock \\\n--listen-client-urls %[2]s --advertise-client-urls %[2]s", memberName, m.url.String(), m.dir)
 }
 
 // config is etcd's own but for the addresses: no other machine can reach the member. The peer URL that it advertises
@@ -87,7 +88,7 @@ func (m *member) command() string {
 func (m *member) config(p place) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Name = memberName
-	cfg.Dir = p.path("etcd")
+	cfg.Dir = p.path(m.dir)
 	cfg.ListenClientUrls = []url.URL{m.url}
 	cfg.AdvertiseClientUrls = cfg.ListenClientUrls
 	cfg.ListenPeerUrls = []url.URL{{Scheme: "unix", Path: p.path("peer.sock")}}

@@ -2,7 +2,9 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -20,35 +22,40 @@ const (
 	targetName  = "nas"
 )
 
-// makeKeys writes the files that `drd keygen` writes, each where it belongs.
-func makeKeys(p place) error {
+// makeIdentity writes what `drd keygen --only identity` writes for the safe.
+func makeIdentity(p place) error {
 	identity, recipient, err := seal.GenerateIdentity(false)
 	if err != nil {
 		return err
 	}
+	return p.writeAll("safe", map[string]string{"identity.txt": identity + "\n", "recipient.txt": recipient + "\n"})
+}
+
+// makeSigner writes what `drd keygen --only signing` writes for the node, adds its key to those that the safe trusts, and
+// gives the node all that it should have of the safe.
+func makeSigner(p place) error {
 	private, public, err := seal.GenerateSigningKey(memberName)
 	if err != nil {
 		return err
 	}
-	signers := fmt.Sprintf("%s namespaces=%q %s", memberName, seal.Namespace, public)
-	for _, f := range []struct{ dir, name, content string }{
-		{"safe", "identity.txt", identity + "\n"},
-		{"safe", "recipient.txt", recipient + "\n"},
-		{"safe", "allowed_signers", signers},
-		{"node", "recipient.txt", recipient + "\n"},
-		{"node", "allowed_signers", signers},
-		{"node", "signing.key", string(private)},
-		{"node", "signing.key.pub", string(public)},
-	} {
-		if err := p.write(0o600, f.content, f.dir, f.name); err != nil {
-			return err
-		}
+	trusted, err := p.read("safe", "allowed_signers")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the first node is the first that is trusted
+		return err
 	}
-	return nil
+	recipient, err := p.read("safe", "recipient.txt")
+	if err != nil {
+		return err
+	}
+	trusted += fmt.Sprintf("%s namespaces=%q %s", memberName, seal.Namespace, public)
+	return errors.Join(
+		p.writeAll("safe", map[string]string{"allowed_signers": trusted}),
+		p.writeAll("node", map[string]string{
+			"allowed_signers": trusted, "recipient.txt": recipient, "signing.key": string(private), "signing.key.pub": string(public),
+		}))
 }
 
-// configure writes the node's configuration and reads it back as every command does.
-func configure(p place, m *member) (*config.Config, error) {
+// configure writes the node's configuration, with more lines at its end, and reads it back as every command does.
+func configure(p place, m *member, more string) (*config.Config, error) {
 	text := fmt.Sprintf(`cluster: %s
 etcd:
   endpoints: [%s]
@@ -62,8 +69,8 @@ trust:
   file: %s
 targets:
   - {name: %s, dir: %s}
-`, clusterName, quote(m.url.String()), quote(p.path("node", "state")), quote(p.path("node", "run")), quote(p.path("node", "recipient.txt")),
-		quote(p.path("node", "signing.key")), quote(p.path("node", "allowed_signers")), targetName, quote(p.path("target")))
+%s`, clusterName, quote(m.url.String()), quote(p.path("node", "state")), quote(p.path("node", "run")), quote(p.path("node", "recipient.txt")),
+		quote(p.path("node", "signing.key")), quote(p.path("node", "allowed_signers")), targetName, quote(p.path("target")), more)
 	if err := p.write(0o600, text, "node", "config.yaml"); err != nil {
 		return nil, err
 	}

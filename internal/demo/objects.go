@@ -106,6 +106,12 @@ func (g *generator) pod() object {
 	return object{key: "/registry/pods/" + namespace + "/" + name, value: []byte(value)}
 }
 
+func (g *generator) deployment(namespace, name string) object {
+	value := fmt.Sprintf(`{"kind":"Deployment","apiVersion":"apps/v1","metadata":%s,"spec":{"replicas":%d,"selector":{"matchLabels":{"app":%q}},"template":{"metadata":{"labels":{"app":%q}},"spec":{"containers":[%s]}}}}`,
+		g.meta(namespace, name), 1+g.IntN(5), name, name, g.containers(name))
+	return object{key: "/registry/deployments/" + namespace + "/" + name, value: []byte(value)}
+}
+
 // containers are one to three of them, so that pods differ in size as they do.
 func (g *generator) containers(app string) string {
 	var all []string

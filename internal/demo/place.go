@@ -21,6 +21,9 @@ const maxSocketPath = 103
 //	safe/      what is kept elsewhere: the identity, and the list of signers
 //	target/    where the snapshots go
 //	forged/    copies of a snapshot that somebody changed
+//	daemon.log what drd daemon logs in the second act
+//
+// The second act restores two data directories more, before-the-mistake/ and before-the-disaster/.
 type place string
 
 // newPlace makes a new directory in parent, "" for the system's temporary one, open to nobody else.
@@ -48,11 +51,19 @@ func prepare(dir string) (place, error) {
 		return "", hint.New(fmt.Errorf("make the demo's directory: %s is too long a name for a socket", socket), "choose a directory with a shorter name: drd demo --dir DIR")
 	}
 	for _, name := range []string{"node", "safe", "target", "forged"} {
-		if err := os.Mkdir(p.path(name), 0o700); err != nil {
-			return "", fmt.Errorf("make the demo's directory: %w", err)
+		if err := p.make(name); err != nil {
+			return "", err
 		}
 	}
 	return p, nil
+}
+
+// make makes one of the directories.
+func (p place) make(name string) error {
+	if err := os.Mkdir(p.path(name), 0o700); err != nil {
+		return fmt.Errorf("make the demo's directory: %w", err)
+	}
+	return nil
 }
 
 func (p place) path(elem ...string) string {
@@ -65,6 +76,24 @@ func (p place) write(mode os.FileMode, content string, elem ...string) error {
 		return fmt.Errorf("write a file of the demo: %w", err)
 	}
 	return nil
+}
+
+// writeAll makes files in one of the directories, of names and contents.
+func (p place) writeAll(dir string, files map[string]string) error {
+	for name, content := range files {
+		if err := p.write(0o600, content, dir, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p place) read(elem ...string) (string, error) {
+	content, err := os.ReadFile(p.path(elem...))
+	if err != nil {
+		return "", fmt.Errorf("read a file of the demo: %w", err)
+	}
+	return string(content), nil
 }
 
 // lose removes directories as a fire would.

@@ -48,10 +48,10 @@ func TestColor(t *testing.T) {
 		var out strings.Builder
 		s := &story{w: &out, color: color, columns: columns}
 		s.chapter("A cluster")
-		if err := s.compare([]fact{{"keys", 1, 1}}); err != nil {
+		if err := s.compare("recorded", []fact{{"keys", 1, 1}}); err != nil {
 			t.Error(err)
 		}
-		if err := s.compare([]fact{{"keys", 1, 2}}); !errors.Is(err, errDiffers) {
+		if err := s.compare("recorded", []fact{{"keys", 1, 2}}); !errors.Is(err, errDiffers) {
 			t.Errorf("error %v, want %v", err, errDiffers)
 		}
 		for _, text := range []string{bold + "1  A cluster" + plain, green + "equal" + plain, bold + "DIFFERS" + plain} {
