@@ -208,7 +208,7 @@ func TestVerifyDocument(t *testing.T) {
 	e.Kill()
 
 	dir := t.TempDir()
-	runDocument(t, s, "verify.md", dir, "PASSED  "+taken.ID, "passed\n", "proved ", "header     of "+taken.ID, "key        of one object", "restored   "+taken.ID)
+	runDocument(t, s, "verify.md", dir, "PASSED  "+taken.ID, "passed\n", fmt.Sprintf("PASSED  revision %d from t1", taken.Revision), "proved ", "header     of "+taken.ID, "key        of one object", "restored   "+taken.ID)
 	runDocument(t, s, "report.md", dir, `"passed"`)
 	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
 	if err != nil || !strings.Contains(string(page), "1 passed, 0 failed") {
