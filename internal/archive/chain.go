@@ -21,6 +21,8 @@ type Chain struct {
 	// when it can be only one. RevisionAt reads it.
 	Time  time.Time
 	Clock *repo.SegmentEntry
+	// ClockNote is what the writer noted of its clock when it told of Time; "" nothing was wrong with it.
+	ClockNote string
 	// Newest is the newest point that can be restored on this timeline: what lies between is given up.
 	Newest Point
 }
@@ -165,7 +167,7 @@ func (h *History) AtTime(t time.Time) (*Chain, error) {
 			c = h.chainWithin(low, high)
 		}
 		if c != nil {
-			c.Time = t
+			c.Time, c.ClockNote = t, s.ClockSkewNote
 			if low < high { // also where the chain begins within the segment, maybe at its very end
 				c.Clock = clock
 			}

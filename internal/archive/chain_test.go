@@ -450,3 +450,23 @@ func TestPathTakesTheSmallestLastObject(t *testing.T) {
 		t.Error("segments are not in order")
 	}
 }
+
+// TestClockNote: who asks for a time learns that the clock was wrong when it was written down, also in a silence.
+func TestClockNote(t *testing.T) {
+	const note = "the wall clock was 3 s behind times already recorded, which were held"
+	changes, silence := seg(11, 20, 10, 20), seg(21, 20, 20, 30)
+	changes.Segment.ClockSkewNote, silence.Segment.ClockSkewNote = note, note+" again"
+	h := NewHistory(line, []repo.Entry{snap(1, 10, 10)}, []repo.SegmentEntry{changes, silence, seg(21, 30, 30, 40)}, false)
+	for second, want := range map[float64]string{15: note, 25: note + " again", 35: ""} {
+		c, err := h.AtTime(instant(second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.ClockNote != want {
+			t.Errorf("at %v: %q, want %q", second, c.ClockNote, want)
+		}
+		if longer, err := h.Reaching(c, 5); err != nil || longer.ClockNote != want {
+			t.Errorf("at %v, reaching back: %v, %v", second, longer, err)
+		}
+	}
+}

@@ -11,7 +11,7 @@ func (h *History) Reaching(c *Chain, since int64) (*Chain, error) {
 		return c, nil
 	}
 	if longer := h.chain(since, c.High); longer != nil {
-		longer.Low, longer.Time, longer.Clock = c.Low, c.Time, c.Clock
+		longer.Low, longer.Time, longer.Clock, longer.ClockNote = c.Low, c.Time, c.Clock, c.ClockNote
 		return longer, nil
 	}
 	u := &Unreachable{Timeline: h.timeline, Revision: since, MissingFirst: since, After: &Point{Revision: oldest(c.Base)}}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/drd-project/drd/internal/archive"
 	"github.com/drd-project/drd/internal/disk"
+	"github.com/drd-project/drd/internal/repo"
 )
 
 // Wanted is a point in the history.
@@ -22,6 +23,8 @@ type Wanted struct {
 	// what happened between is not in it.
 	Exact          bool  `json:"exact"`
 	EarlierSeconds int64 `json:"earlier_seconds"`
+	// ClockNote is what the node noted of its clock when it told of At: the time may be off by as much. "" nothing.
+	ClockNote string `json:"clock_note,omitempty"`
 	// CutRevisions are the revisions of the snapshot that come after the point, and are taken away.
 	CutRevisions int64 `json:"cut_revisions"`
 	// Newest is the newest revision of this history that could be restored instead.
@@ -50,7 +53,7 @@ func describeWanted(a aim, req Request) *Wanted {
 		w.Revision = &c.High
 	}
 	if !req.At.IsZero() {
-		w.At = &req.At
+		w.At, w.ClockNote = &req.At, repo.Printable(c.ClockNote)
 	}
 	// Rounded up: less than a second is not nothing.
 	w.EarlierSeconds = int64((a.earlier + time.Second - 1) / time.Second)
@@ -95,6 +98,9 @@ func (p *Plan) writeWanted(line writeLine) {
 		line("wanted", "%s, exactly: revision %d", w.At.Format(time.RFC3339), *w.Revision)
 	default:
 		line("wanted", "revision %d, exactly%s", *w.Revision, p.ownRevision())
+	}
+	if w.ClockNote != "" {
+		line("clock", "when this was archived, %s: the time may be off by as much", w.ClockNote)
 	}
 	if w.CutRevisions > 0 {
 		line("cut back", "from revision %d; leases, users and roles are those of the snapshot", p.Snapshot.Revision)
