@@ -223,6 +223,36 @@ func TestKeysGone(t *testing.T) {
 	}
 }
 
+// TestOtherRecipients: who can open a segment can open what it is merged into. A node with another list of recipients leaves it.
+func TestOtherRecipients(t *testing.T) {
+	n := newNode(t)
+	n.hours(3)
+	other := sealtest.New(t)
+	both, err := seal.ParseRecipients(append(lines(t, n.keys.RecipientsFile), lines(t, other.RecipientsFile)...), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := n.merger(n.at, n.keys.Identities...)
+	m.cfg.Recipients = other.Recipients
+	if done := n.pass(m); done.Merged > 0 {
+		t.Errorf("for others alone: %+v", done)
+	}
+	m = n.merger(n.at)
+	m.cfg.Recipients = both
+	if done := n.pass(m); done.Merged != 2 {
+		t.Errorf("for others too: %+v", done)
+	}
+}
+
+func lines(t *testing.T, path string) []string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(b))
+}
+
 // TestTwoWriters: what overlaps is merged each by itself, and never across members or timelines.
 func TestTwoWriters(t *testing.T) {
 	n := newNode(t)

@@ -117,11 +117,18 @@ func (m *Merger) usable(ids []age.Identity) []*repo.SegmentEntry {
 	replaced := m.view.replaced()
 	var usable []*repo.SegmentEntry
 	for name, e := range m.view {
-		if _, aside := m.aside[name]; !aside && !replaced(name) && m.opens(e.Segment, ids) {
+		if _, aside := m.aside[name]; !aside && !replaced(name) && m.opens(e.Segment, ids) && m.forAll(e.Segment) {
 			usable = append(usable, e)
 		}
 	}
 	return usable
+}
+
+// forAll reports whether who can open a segment can open what this node makes of it. A node with an old list of recipients would
+// take the archive away from those who have its identity: retention deletes what is merged.
+func (m *Merger) forAll(s *repo.Segment) bool {
+	ours := m.cfg.Recipients.Fingerprints()
+	return !slices.ContainsFunc(s.Object.Recipients, func(of string) bool { return !slices.Contains(ours, of) })
 }
 
 // opens reports whether this node has what a segment is sealed for. An identity whose recipient is not known, such as a plugin's,

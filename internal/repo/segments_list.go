@@ -21,6 +21,10 @@ import (
 // spare. Merging keeps the number far below.
 const maxSegmentsRead = 26_000
 
+// plantedFor is how many records that are not good may stand before each that is wanted. Whoever can write to a bucket can give
+// names of higher revisions to anything.
+const plantedFor = 100
+
 // SegmentQuery says which segments are looked at. The zero value is all of them.
 type SegmentQuery struct {
 	Timeline string // "": every one
@@ -32,7 +36,9 @@ type SegmentQuery struct {
 	// From is a revision, at most UpTo: segments that begin before it may be left out, and most of those before and after the
 	// two are not even asked for. That spares the listing of all that was ever archived. 0: none are left out.
 	From  int64
-	Limit int // how many records are read at most, those of the highest revisions; 0: 26,000
+	// Limit is how many segments are read at most, those of the highest revisions; 0: 26,000. What nobody trusted has signed does
+	// not count: up to a hundred times as many are read, but no more than 26,000, until so many good ones are found.
+	Limit int
 }
 
 // Segments is what one look at the archive found.
@@ -169,17 +175,36 @@ func (r *Repository) judgeSegments(ctx context.Context, found []*segmentObjects,
 	slices.SortStableFunc(newest, func(a, b *segmentObjects) int {
 		return cmp.Or(cmp.Compare(b.Name.Last, a.Name.Last), cmp.Compare(b.Name.First, a.Name.First), b.Record.Modified.Compare(a.Record.Modified))
 	})
-	var group errgroup.Group
-	group.SetLimit(max(1, r.bucket.Properties().Parallel))
+	var recorded []*segmentObjects
 	for _, e := range newest {
 		if e.Record.Key == "" {
 			e.fail(StateIncomplete, errors.New("no commit record: an upload in progress, or one that was given up"))
 			continue
 		}
-		if limit--; limit < 0 {
-			e.State = StateUnread
-			continue
+		recorded = append(recorded, e)
+	}
+	for most := max(limit, min(limit*plantedFor, maxSegmentsRead)); limit > 0 && most > 0 && len(recorded) > 0; {
+		some := recorded[:min(limit, most, len(recorded))]
+		if err := r.judgeAll(ctx, some, trust); err != nil {
+			return err
 		}
+		recorded, most = recorded[len(some):], most-len(some)
+		for _, e := range some {
+			if e.Segment != nil || e.State == StateUnreadable {
+				limit--
+			}
+		}
+	}
+	for _, e := range recorded {
+		e.State = StateUnread
+	}
+	return nil
+}
+
+func (r *Repository) judgeAll(ctx context.Context, entries []*segmentObjects, trust *seal.Trust) error {
+	var group errgroup.Group
+	group.SetLimit(max(1, r.bucket.Properties().Parallel))
+	for _, e := range entries {
 		group.Go(func() error {
 			r.judgeSegment(ctx, e, trust)
 			return ctx.Err()

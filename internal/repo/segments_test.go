@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -451,6 +452,44 @@ func TestNewestSilence(t *testing.T) {
 	slices.Sort(read)
 	if want := []string{"27m0s", "28m0s", "29m0s"}; !slices.Equal(read, want) {
 		t.Errorf("read were those of %q, want %q", read, want)
+	}
+}
+
+// TestPlantedSegments: what somebody puts before the newest segments does not hide them.
+func TestPlantedSegments(t *testing.T) {
+	by, trust := signer(t)
+	root := t.TempDir()
+	b, err := dir.Open(root, dir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, b)
+	timeline := ""
+	for i := range 3 {
+		payload := fmt.Appendf(nil, "payload %d", i)
+		s := sampleSegment(int64(10*i+1), int64(10*i+10), payload)
+		timeline = s.Timeline
+		if err := r.PutSegment(t.Context(), signSegment(t, s, by), source(payload)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	home := filepath.Join(root, filepath.FromSlash(r.SegmentsPrefix(timeline)))
+	for i := range 150 {
+		name := fmt.Sprintf("%019d-%019d-%08x%s", 4, int64(math.MaxInt64), i, segmentRecord)
+		if err := os.WriteFile(filepath.Join(home, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := r.ListSegments(t.Context(), SegmentQuery{Limit: 2}, trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := make(map[State]int)
+	for _, e := range list.Entries {
+		states[e.State]++
+	}
+	if states[StateOK] != 2 || states[StateUnread] != 1 || len(list.Entries) != 153 {
+		t.Errorf("found %v", states)
 	}
 }
 
