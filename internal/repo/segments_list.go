@@ -22,8 +22,12 @@ import (
 const maxSegmentsRead = 26_000
 
 // plantedFor is how many records that are not good may stand before each that is wanted. Whoever can write to a bucket can give
-// names of higher revisions to anything.
-const plantedFor = 100
+// names of higher revisions to anything. All of mostPlanted take an hour to look through at 300 a second, and a person who must
+// restore would rather wait.
+const (
+	plantedFor  = 100
+	mostPlanted = 1_000_000
+)
 
 // SegmentQuery says which segments are looked at. The zero value is all of them.
 type SegmentQuery struct {
@@ -37,7 +41,7 @@ type SegmentQuery struct {
 	// two are not even asked for. That spares the listing of all that was ever archived. 0: none are left out.
 	From  int64
 	// Limit is how many segments are read at most, those of the highest revisions; 0: 26,000. What nobody trusted has signed does
-	// not count: up to a hundred times as many are read, but no more than 26,000, until so many good ones are found.
+	// not count: up to a hundred times as many are read, but no more than 1,000,000, until so many good ones are found.
 	Limit int
 }
 
@@ -183,7 +187,7 @@ func (r *Repository) judgeSegments(ctx context.Context, found []*segmentObjects,
 		}
 		recorded = append(recorded, e)
 	}
-	for most := max(limit, min(limit*plantedFor, maxSegmentsRead)); limit > 0 && most > 0 && len(recorded) > 0; {
+	for most := max(limit, min(limit*plantedFor, mostPlanted)); limit > 0 && most > 0 && len(recorded) > 0; {
 		some := recorded[:min(limit, most, len(recorded))]
 		if err := r.judgeAll(ctx, some, trust); err != nil {
 			return err

@@ -102,11 +102,23 @@ func (a *archives) nothingBetween(revision int64, at time.Time) bool {
 		switch {
 		case e.State == repo.StateIncomplete || e.Name.Last < revision:
 			return false
+		case e.State == repo.StateUnsigned || e.State == repo.StateBadSignature:
+			return false // no node wrote that; anybody who can write to the bucket can
 		case e.Segment == nil:
 			return true // nobody knows
 		}
 		return !e.Segment.From.After(at)
 	})
+}
+
+// unreadBeyond is how many segments that were only listed say by their names that they go beyond a revision.
+func (a *archives) unreadBeyond(revision int64) (n int) {
+	for i := range a.merged {
+		if e := &a.merged[i]; e.State == repo.StateUnread && e.Name.Last > revision {
+			n++
+		}
+	}
+	return n
 }
 
 // unread is how many segments were only listed: those of the highest revisions are read, up to a bound.

@@ -121,6 +121,10 @@ func (f *finding) toNewest(start *repo.Entry) error {
 	if beyond := f.found.newest(); beyond > chain.High {
 		return f.toRevision(beyond)
 	}
+	if n := f.found.unreadBeyond(chain.High); n > 0 {
+		err := fmt.Errorf("%s with revisions above %d were not read, they are too many: what is the newest is not known", segments(n), chain.High)
+		return hint.New(err, "restore what is known: --revision %d", chain.High)
+	}
 	if chain.High > start.Manifest.Revision {
 		f.chain = chain
 	}

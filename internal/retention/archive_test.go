@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -87,4 +88,25 @@ func TestDecideArchive(t *testing.T) {
 	ended, before := archiveOf(lineA, now, 80, 60, 30)
 	current, since := archiveOf(lineB, now, 48, 0, 30)
 	write("archive_ended", append(ended, current...), append(before, since...), policy)
+}
+
+// TestPlantedSource: something with the name of a source keeps nothing from going, for it never goes itself.
+func TestPlantedSource(t *testing.T) {
+	now := when(t, "2026-11-22T12:00:00Z")
+	policy := Policy{Last: 1, MinCopies: 1, Period: 6 * time.Hour, ArchiveWithin: 240 * time.Hour}
+	snapshots, segments := archiveOf(lineA, now, 48, 0, 30)
+	sources := segments[30:34]
+	few := archivedHour(lineA, sources[0].Segment.From, 2, sources[:2]...)
+	few.Name.Hash, few.Segment.Object.SHA256 = "000000aa", "000000aa"+strings.Repeat("0", 56)
+	all := archivedHour(lineA, sources[0].Segment.From, 4, few, sources[2], sources[3])
+	planted := sources[0]
+	planted.State, planted.Segment, planted.Problem = repo.StateUnsigned, nil, errors.New("segment is not signed")
+	rest := append(append([]repo.SegmentEntry{}, segments[:30]...), segments[34:]...)
+	_, decisions := Decide(&repo.Catalogue{Entries: snapshots}, append(rest, planted, few, sources[2], sources[3], all), policy, now)
+	for _, d := range decisions {
+		gone := d.Entry.Name == few.Name || d.Entry.Name == sources[2].Name || d.Entry.Name == sources[3].Name
+		if (d.Fate == Delete) != gone {
+			t.Errorf("%s: %s", d.Entry.Name, d)
+		}
+	}
 }

@@ -172,7 +172,8 @@ func (l *line) judgeMerged() {
 	}
 }
 
-// sourcesOf are the segments that a merged one was made of and that are still there, whatever state they are in.
+// sourcesOf are the segments that a merged one was made of and that are still there, or may be: what was read and is none does not count,
+// for anybody who can write to the bucket can give it such a name, and it never goes.
 func sourcesOf(merged *SegmentDecision, named map[string][]*SegmentDecision) []*SegmentDecision {
 	s := merged.Entry.Segment
 	if s.Merged == nil {
@@ -181,7 +182,7 @@ func sourcesOf(merged *SegmentDecision, named map[string][]*SegmentDecision) []*
 	var found []*SegmentDecision
 	for _, hash := range s.Merged.Segments {
 		for _, d := range named[hash] {
-			if s.Replaces(d.Entry.Name) {
+			if s.Replaces(d.Entry.Name) && (d.Entry.Segment != nil || d.Entry.State == repo.StateUnread || d.Entry.State == repo.StateUnreadable) {
 				found = append(found, d)
 			}
 		}
