@@ -28,17 +28,14 @@ type view map[repo.SegmentName]*repo.SegmentEntry
 
 // look lists the target and reads the records that are new. more reports whether some were left for another look.
 func (m *Merger) look(ctx context.Context, ids []age.Identity) (more bool, err error) {
-	listed, err := m.repo.ListSegments(ctx, repo.SegmentQuery{Limit: 1}, m.cfg.Trust)
+	listed, err := m.repo.ListSegments(ctx, repo.SegmentQuery{Limit: 1, Since: m.cfg.Now().Add(-recent)}, m.cfg.Trust)
 	if err != nil {
 		return false, err
 	}
-	m.rests = m.cfg.Now().Add(time.Duration(2*len(listed.Entries)/1000) * lookPause)
+	m.rests = m.cfg.Now().Add(time.Duration(2*(len(listed.Entries)+listed.Older)/1000) * lookPause)
 	there := make(view, len(listed.Entries))
-	oldest := m.cfg.Now().Add(-recent)
 	for i := range listed.Entries {
-		if e := &listed.Entries[i]; e.Record.Modified.After(oldest) {
-			there[e.Name] = e
-		}
+		there[listed.Entries[i].Name] = &listed.Entries[i]
 	}
 	for name, e := range m.view {
 		if now := there[name]; now == nil || now.Payload.Key != e.Payload.Key || now.Payload.Size != e.Payload.Size {

@@ -39,7 +39,10 @@ type SegmentQuery struct {
 	UpTo int64
 	// From is a revision, at most UpTo: segments that begin before it may be left out, and most of those before and after the
 	// two are not even asked for. That spares the listing of all that was ever archived. 0: none are left out.
-	From  int64
+	From int64
+	// Since is an instant of the store's clock: segments whose commit records came before it, or did not come, are counted and not
+	// kept, so that the memory does not grow with all that was ever archived. Zero: all are kept.
+	Since time.Time
 	// Limit is how many segments are read at most, those of the highest revisions; 0: 26,000. What nobody trusted has signed does
 	// not count: up to a hundred times as many are read, but no more than 1,000,000, until so many good ones are found.
 	Limit int
@@ -53,6 +56,7 @@ type Segments struct {
 	// Foreign are keys below archive/ that no segment's objects have, at most 100, quoted where they are not printable.
 	Foreign      []string
 	ForeignCount int // all of them
+	Older        int // segments that Since passed over
 }
 
 // ListSegments lists segments and reads every commit record, in parallel. It never reads a payload. With trust nil signatures
@@ -111,6 +115,7 @@ func (r *Repository) findSegments(ctx context.Context, q SegmentQuery, all *Segm
 			continue
 		}
 		if n := len(found); n == 0 || found[n-1].Name != name {
+			found = all.since(q.Since, found)
 			found = append(found, &segmentObjects{SegmentEntry: SegmentEntry{Name: name}})
 		}
 		of := found[len(found)-1]
@@ -121,7 +126,16 @@ func (r *Repository) findSegments(ctx context.Context, q SegmentQuery, all *Segm
 		of.payloads = append(of.payloads, o)
 		of.Payload = of.payloads[0] // until a manifest names its own
 	}
-	return found, nil
+	return all.since(q.Since, found), nil
+}
+
+// since lets go the segment that was listed last where it is older.
+func (s *Segments) since(at time.Time, found []*segmentObjects) []*segmentObjects {
+	if n := len(found); n > 0 && !at.IsZero() && !found[n-1].Record.Modified.After(at) {
+		s.Older++
+		return found[:n-1]
+	}
+	return found
 }
 
 // listSegments lists the objects of segments, in the order of their keys.

@@ -449,6 +449,10 @@ func TestNewestSilence(t *testing.T) {
 			read = append(read, e.Segment.To.Sub(e.Segment.From).String())
 		}
 	}
+	lately, err := r.ListSegments(t.Context(), SegmentQuery{Since: time.Now().Add(-80*time.Minute + 30*time.Second)}, trust)
+	if err != nil || len(lately.Entries) != 9 || lately.Older != 21 {
+		t.Errorf("lately came %d, and %d before, %v", len(lately.Entries), lately.Older, err)
+	}
 	slices.Sort(read)
 	if want := []string{"27m0s", "28m0s", "29m0s"}; !slices.Equal(read, want) {
 		t.Errorf("read were those of %q, want %q", read, want)
