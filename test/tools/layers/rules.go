@@ -10,7 +10,7 @@ type rule struct {
 }
 
 // everybody may import these, which know nothing themselves.
-var everybody = []string{"hint", "disk", "lock", "priority"}
+var everybody = []string{"hint", "disk", "lock", "priority", "audit"}
 
 // rules is the table: one line per directory. A new one needs its line here, so that somebody thinks about its place.
 var rules = []rule{
@@ -18,6 +18,7 @@ var rules = []rule{
 	{dir: "disk"},
 	{dir: "lock"},
 	{dir: "priority"},
+	{dir: "audit"},
 
 	// Bytes and keys: none of this knows what a backup is.
 	{dir: "storage"},
@@ -40,15 +41,26 @@ var rules = []rule{
 	{dir: "report", knows: []string{"storage", "seal", "repo", "proof", "replicate"}},
 	{dir: "advisory"},
 
+	// What is on this node, found in its files.
+	{dir: "distro"},
+	{dir: "setup", knows: []string{"distro"}},
+	{dir: "stig", knows: []string{"config", "storage", "seal", "distro"}},
+	{dir: "card", knows: []string{"config", "seal"}},
+
 	// The live cluster, read only; and what is made of it.
 	{dir: "etcd", etcd: true},
 	{dir: "mvcc", etcd: true},
 	{dir: "snapshot", knows: []string{"child", "mvcc", "storage", "seal", "repo", "etcd"}, etcd: true},
 	{dir: "backup", knows: []string{"mvcc", "storage", "seal", "repo", "replicate", "etcd", "snapshot"}, etcd: true},
 	{dir: "archive", knows: []string{"mvcc", "storage", "seal", "repo", "etcd", "snapshot"}, etcd: true},
+	{dir: "merge", knows: []string{"storage", "seal", "repo", "archive"}, etcd: true},
 
 	// A restore works without a cluster: it must not know internal/etcd.
 	{dir: "restore", knows: []string{"mvcc", "storage", "seal", "repo", "snapshot", "archive"}, etcd: true},
+
+	// Looking into what a restore made in scratch. kube knows Kubernetes, and neither repositories nor etcd.
+	{dir: "kube"},
+	{dir: "past", knows: []string{"child", "mvcc", "storage", "seal", "repo", "snapshot", "archive", "restore", "kube"}, etcd: true},
 
 	// A drill is a restore that nobody needed yet. Only members, which compares the live ones, may know internal/etcd.
 	{dir: "survey", knows: []string{"child", "mvcc", "storage", "seal", "repo", "proof"}, etcd: true},
@@ -61,6 +73,6 @@ var rules = []rule{
 	{dir: "daemon", all: true, etcd: true},
 	{dir: "demo", all: true, etcd: true},
 	{dir: "status", knows: []string{"seal", "repo", "replicate", "proof", "advisory"}},
-	{dir: "preflight", knows: []string{"storage", "seal", "repo", "replicate", "etcd", "snapshot", "advisory"}, etcd: true},
+	{dir: "preflight", knows: []string{"storage", "s3", "config", "seal", "repo", "replicate", "etcd", "snapshot", "advisory"}, etcd: true},
 	{dir: "cmd", all: true, etcd: true},
 }
