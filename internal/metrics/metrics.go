@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -38,11 +37,12 @@ const (
 	StageEtcd        Stage = "etcd"        // the protected member did not tell its revision
 	StageVerify      Stage = "verify"      // a run of drills failed, or could not find out, in one target
 	StagePrune       Stage = "prune"       // one target should have been pruned and was not, or not of everything
+	StageMerge       Stage = "merge"       // the archive in one target was not merged, or not all of it
 	StageState       Stage = "state"       // the schedule's state could not be read or saved
 )
 
 func stages() []Stage {
-	return []Stage{StageSnapshot, StageReplication, StageCatalogue, StageEtcd, StageVerify, StagePrune, StageState}
+	return []Stage{StageSnapshot, StageReplication, StageCatalogue, StageEtcd, StageVerify, StagePrune, StageMerge, StageState}
 }
 
 // Kind sorts what lies in a target.
@@ -104,31 +104,34 @@ type Snapshot struct {
 	ObjectSize int64 // bytes
 }
 
-// durations are the buckets of drd_snapshot_duration_seconds: from an empty cluster to the largest database that
-// etcd recommends (8 GiB) over a slow line.
-func durations() []float64 {
-	return []float64{1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600}
-}
-
 // Metrics is the registry with all metrics in it. It is safe for concurrent use.
 //
 // The gauges without labels are vectors all the same: a vector has no series until it is first set.
 type Metrics struct {
-	registry *prometheus.Registry
+	registry    *prometheus.Registry
+	definitions []Definition
 
 	lastSuccess, revision, etcdRevision, diverged *prometheus.GaugeVec
+	interval, next                                *prometheus.GaugeVec
 	size                                          *prometheus.GaugeVec // kind
-	recoveryPoint, replicated, pruned             *prometheus.GaugeVec // target
-	drilling, recovery                            *prometheus.GaugeVec
-	proved, uncovered, broken                     *prometheus.GaugeVec // target
-	result                                        *prometheus.GaugeVec // target, result
-	queued, queuedOldest                          *prometheus.GaugeVec // target
-	archived, archiveLag                          *prometheus.GaugeVec // target
-	gaps                                          prometheus.Counter
+	recoveryPoint, replicated                     *prometheus.GaugeVec // target
+	up, skew                                      *prometheus.GaugeVec // target
+	objects, bytes                                *prometheus.GaugeVec // target, kind
+	drilling, recovery, drillInterval, drillNext  *prometheus.GaugeVec
+	proved, uncovered, broken                     *prometheus.GaugeVec   // target
+	result                                        *prometheus.GaugeVec   // target, result
+	queued, queuedOldest                          *prometheus.GaugeVec   // target
 	lost                                          *prometheus.CounterVec // target
-	objects, bytes                                *prometheus.GaugeVec   // target, kind
+	archived, archiveLag                          *prometheus.GaugeVec   // target
+	flushInterval                                 *prometheus.GaugeVec
+	gaps                                          *prometheus.CounterVec
+	pruned, pruneFailed                           *prometheus.GaugeVec // target
 	duration                                      prometheus.Histogram
 	errors                                        *prometheus.CounterVec // stage
+	free, total                                   *prometheus.GaugeVec   // directory
+	certFrom, certUntil, credUntil                *prometheus.GaugeVec   // use, target
+	reloaded, reloadedAt                          *prometheus.GaugeVec
+	build                                         *prometheus.GaugeVec // version, go_version, fips_module
 
 	mu     sync.Mutex
 	points map[string]points // by target
@@ -142,78 +145,13 @@ type points struct {
 
 // New returns a registry of its own, with every stage of drd_errors_total at 0.
 func New(build Build) *Metrics {
-	r := prometheus.NewRegistry()
-	m := &Metrics{
-		registry: r, points: make(map[string]points),
-		lastSuccess: gauge(r, "drd_snapshot_last_success_timestamp_seconds",
-			"When the capture of the cluster's newest restorable snapshot ended, whichever node took it, in seconds since the epoch; 0 if the targets hold none."),
-		revision: gauge(r, "drd_snapshot_revision",
-			"Revision of etcd in the newest restorable snapshot."),
-		size: gauge(r, "drd_snapshot_size_bytes",
-			"Size of the newest restorable snapshot: db is the database as etcd sent it, object what is stored.", "kind"),
-		replicated: gauge(r, "drd_replication_last_success_timestamp_seconds",
-			"When the newest restorable snapshot in the target was committed, by the target's clock, in seconds since the epoch; 0 if the target holds none.", "target"),
-		recoveryPoint: gauge(r, "drd_recovery_point_timestamp_seconds",
-			"The newest instant that can be restored from the target, in seconds since the epoch; 0 if the target holds nothing restorable.", "target"),
-		pruned: gauge(r, "drd_prune_last_success_timestamp_seconds",
-			"When this node last applied retention to the target and everything that had to go went, in seconds since the epoch.", "target"),
-		proved: gauge(r, "drd_verify_last_success_timestamp_seconds",
-			"When the newest drill that passed on a snapshot of the target ended, whichever host made it, in seconds since the epoch; 0 if none did.", "target"),
-		result: gauge(r, "drd_verify_last_result",
-			"1 for what the newest drills of the target came to, 0 for the other results; failed as long as drd_verify_failed_snapshots is not 0.", "target", "result"),
-		broken: gauge(r, "drd_verify_failed_snapshots",
-			"Restorable snapshots in the target on which the newest conclusive drill or data proof failed.", "target"),
-		uncovered: gauge(r, "drd_verify_uncovered_snapshots",
-			"Restorable snapshots in the target that no drill within verify.cover_within has proved.", "target"),
-		drilling: gauge(r, "drd_verify_duration_seconds",
-			"How long the newest drill that passed took, in any target."),
-		recovery: gauge(r, "drd_restore_estimated_seconds",
-			"How long a restore takes, as the newest drill that passed measured it: from the first request to the target until the restored etcd answered."),
-		queued: gauge(r, "drd_replication_queue_objects",
-			"Snapshots in this node's spool of which the target has no proved copy.", "target"),
-		queuedOldest: gauge(r, "drd_replication_queue_oldest_timestamp_seconds",
-			"When the capture of the oldest of these snapshots began, in seconds since the epoch; absent if there are none.", "target"),
-		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "drd_replication_lost_total",
-			Help: "Snapshots of this node that the target will never have a proved copy of, as state_dir records them.",
-		}, []string{"target"}),
-		archived: gauge(r, "drd_archive_revision",
-			"Newest revision up to which the target has the archive that this node writes, read back.", "target"),
-		archiveLag: gauge(r, "drd_archive_lag_seconds",
-			"How far in the past the instant lies up to which the target has the archive that this node writes, read back.", "target"),
-		gaps: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "drd_archive_gaps_total", Help: "Gaps and forks that this node left in the archive since the daemon started.",
-		}),
-		etcdRevision: gauge(r, "drd_etcd_revision",
-			"Revision of the protected etcd member when it was last asked."),
-		diverged: gauge(r, "drd_members_diverged",
-			"Members whose data differed when members were last compared, in a snapshot of the repository."),
-		objects: gauge(r, "drd_repo_objects",
-			"Snapshots in the target by what can be done with them, and foreign keys.", "target", "kind"),
-		bytes: gauge(r, "drd_repo_bytes",
-			"Bytes of the sealed payloads in the target, as the target lists them.", "target", "kind"),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "drd_snapshot_duration_seconds", Buckets: durations(),
-			Help: "How long this node's snapshots took, from asking etcd until they were in the spool.",
-		}),
-		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "drd_errors_total", Help: "Errors of this node since the daemon started, by what failed.",
-		}, []string{"stage"}),
-	}
-	r.MustRegister(m.duration, m.errors, m.lost, m.gaps, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := &Metrics{registry: prometheus.NewRegistry(), points: make(map[string]points)}
+	m.defineAll()
 	for _, s := range stages() {
 		m.errors.WithLabelValues(string(s))
 	}
-	gauge(r, "drd_build_info", "The program that runs; always 1.", "version", "go_version", "fips_module").
-		WithLabelValues(build.Version, build.GoVersion, build.FIPSModule).Set(1)
+	m.build.WithLabelValues(build.Version, build.GoVersion, build.FIPSModule).Set(1)
 	return m
-}
-
-// gauge registers a gauge that has no series yet.
-func gauge(r *prometheus.Registry, name, help string, labels ...string) *prometheus.GaugeVec {
-	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
-	r.MustRegister(g)
-	return g
 }
 
 // Gatherer is the registry, to read from.
@@ -285,12 +223,13 @@ func (m *Metrics) SetArchivePoint(target string, at, since time.Time) {
 }
 
 // ArchiveGap counts a gap in the archive.
-func (m *Metrics) ArchiveGap() { m.gaps.Inc() }
+func (m *Metrics) ArchiveGap() { m.gaps.WithLabelValues().Inc() }
 
 // Pruned tells that retention was applied to the target of this name, and nothing that had to go was left, but for what the
 // store keeps locked.
 func (m *Metrics) Pruned(target string, at time.Time) {
 	m.pruned.WithLabelValues(target).Set(timestamp(at))
+	m.pruneFailed.WithLabelValues(target).Set(0)
 }
 
 // SetProof tells what the drill records in the target of this name say.

