@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"filippo.io/age"
 	"github.com/spf13/cobra"
@@ -25,7 +26,8 @@ const verifyLong = `Restores snapshots for practice, from each target: fetches t
 the database and compares it with what was recorded, starts an etcd on it that nobody else can reach, reads and writes through
 its client API, compares again, and wipes everything. docs/verify.md says what that proves.
 
-Without an ID it tries the newest snapshot and an older one at random, in every target. What came of it is signed with the
+Without an ID it tries the newest snapshot and an older one at random, in every target, and where something was archived the newest
+archived revision and another one, of those that a key here opens. --revision N and --at TIME try that point of the archive alone. What came of it is signed with the
 key of this host and stored in the target, for drd list, drd status and drd report. On a node the keys of its own fresh snapshots
 are at hand; --identity, or verify.identity_file, opens the others.
 
@@ -34,6 +36,7 @@ nothing to try in any of them.`
 
 const verifyExample = `  drd verify
   drd verify 20261122T100000Z --target nas --data-only
+  drd verify --at 2026-11-22T10:15:30Z
   drd verify --repo file:///mnt/usb/drd --cluster prod-east --trust allowed_signers --identity identity.txt`
 
 // verifyFlags are the flags of drd verify.
@@ -44,6 +47,8 @@ type verifyFlags struct {
 	fileKey    string
 	headerOut  string
 	dataOnly   bool
+	at         optionalTime
+	revision   optionalRevision
 	etcdBinary string
 	scratch    string
 	noRecord   bool
@@ -69,6 +74,8 @@ func newVerify(a *app) *cobra.Command {
 	fl.StringArrayVar(&f.identities, "identity", nil, "`file` with the identity that opens the snapshots, in place of any key that this host has (repeatable)")
 	fl.StringVar(&f.fileKey, "file-key", "", "`file` with the key of the one object that ID names, as drd unlock writes it")
 	fl.StringVar(&f.headerOut, "header-out", "", "write the header of the object to this `file`, for drd unlock, and stop")
+	fl.Var(&f.at, "at", "try what was there at this time, to the second: RFC 3339, such as 2026-11-22T10:15:30Z")
+	fl.Var(&f.revision, "revision", "try this revision, of the current history")
 	fl.BoolVar(&f.dataOnly, "data-only", false, "check the data alone: start no etcd")
 	fl.StringVar(&f.etcdBinary, "etcd-binary", "", "start this etcd `program` on the restored data, in place of the one inside drd")
 	fl.StringVar(&f.scratch, "scratch", "", "working `directory`, where the snapshot lies in plaintext meanwhile")
@@ -79,6 +86,12 @@ func newVerify(a *app) *cobra.Command {
 
 func (f *verifyFlags) contradiction(id string) error {
 	switch {
+	case f.point() && id != "":
+		return hint.New(errors.New("ID, --revision and --at exclude each other"), "leave ID out: the snapshot that leads to the point is found")
+	case f.revision != 0 && !time.Time(f.at).IsZero():
+		return errors.New("--revision and --at exclude each other")
+	case f.point() && (f.fileKey != "" || f.headerOut != ""):
+		return hint.New(errors.New("a point of the archive is made of several objects, each with a key of its own"), "--identity FILE opens them all")
 	case len(f.identities) > 0 && f.fileKey != "":
 		return errors.New("--identity and --file-key exclude each other")
 	case f.fileKey != "" && id == "":
@@ -86,6 +99,9 @@ func (f *verifyFlags) contradiction(id string) error {
 	}
 	return nil
 }
+
+// point reports whether a point of the archive is to be tried.
+func (f *verifyFlags) point() bool { return f.revision != 0 || !time.Time(f.at).IsZero() }
 
 func (a *app) verify(ctx context.Context, f *verifyFlags, id string) error {
 	if err := f.contradiction(id); err != nil {
@@ -104,7 +120,7 @@ func (a *app) verify(ctx context.Context, f *verifyFlags, id string) error {
 	}
 	p := a.progress()
 	report := verifyReport{app: a, asJSON: f.json, unsigned: setup.unsigned, results: []verifyResult{}}
-	req := verify.Request{Trigger: proof.TriggerCommand, Targets: f.targets, ID: id, Watcher: restoreProgress{p}}
+	req := verify.Request{Trigger: proof.TriggerCommand, Targets: f.targets, ID: id, Revision: int64(f.revision), At: time.Time(f.at), Watcher: restoreProgress{p}}
 	if f.dataOnly {
 		req.Level = proof.LevelData
 	}
@@ -112,9 +128,9 @@ func (a *app) verify(ctx context.Context, f *verifyFlags, id string) error {
 		p.finish()
 		report.add(r)
 	}
-	_, err = runner.Run(ctx, req)
+	_, err = auditedDrills(ctx, runner, req)
 	p.finish()
-	if errors.Is(err, verify.ErrNoTarget) {
+	if errors.Is(err, verify.ErrNoTarget) || errors.Is(err, verify.ErrRequest) {
 		return usageError{err}
 	}
 	if ctx.Err() != nil || err != nil && len(report.results) == 0 {
@@ -143,7 +159,7 @@ func (a *app) verifySetup(ctx context.Context, f *verifyFlags) (s drillSetup, er
 	}
 	if len(f.repository.urls) > 0 {
 		s.unsigned, s.takeLastRoom = "without a configuration there is no signing key", true
-	} else if err := f.fromConfig(a, &s); err != nil {
+	} else if err := f.fromConfig(ctx, a, &s); err != nil {
 		return s, err
 	}
 	if err := f.giveKeys(ctx, a, &s); err != nil {
@@ -162,7 +178,7 @@ func ownScratch() string {
 }
 
 // fromConfig fills in what flags do not say.
-func (f *verifyFlags) fromConfig(a *app, s *drillSetup) error {
+func (f *verifyFlags) fromConfig(ctx context.Context, a *app, s *drillSetup) error {
 	cfg, err := f.repository.readConfig(a)
 	if err != nil {
 		return err
@@ -186,7 +202,7 @@ func (f *verifyFlags) fromConfig(a *app, s *drillSetup) error {
 			return err
 		}
 	}
-	if s.keys.Identities = fileIdentities(cfg); len(f.identities) > 0 || f.fileKey != "" || cfg.Verifier() {
+	if s.keys.Identities = fileIdentities(cfg, noteIn(ctx)); len(f.identities) > 0 || f.fileKey != "" || cfg.Verifier() {
 		return nil
 	}
 	if _, err := os.Stat(keyDir(cfg)); err != nil {
@@ -227,11 +243,11 @@ func program(name string) (string, error) {
 func (f *verifyFlags) giveKeys(ctx context.Context, a *app, s *drillSetup) error {
 	switch {
 	case f.fileKey != "":
-		key, err := seal.ReadFileKey(f.fileKey)
+		key, err := readFileKey(ctx, f.fileKey)
 		s.keys = verify.Keys{FileKey: key}
 		return err
 	case len(f.identities) > 0:
-		ids, err := seal.LoadIdentities(f.identities, a.prompter(ctx))
+		ids, err := a.loadIdentities(ctx, f.identities)
 		s.keys = verify.Keys{Identities: func() ([]age.Identity, error) { return ids, nil }}
 		return err
 	case s.keys.Ring == nil && s.keys.Identities == nil:

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/hint"
@@ -95,7 +96,8 @@ func (v *verifyReport) write(r verifyResult) {
 
 // writeDrill is one block: the verdict, what it cost, and each check.
 func (v *verifyReport) writeDrill(target string, d *proof.Drill) {
-	fmt.Fprintf(v.out, "%s  %s from %s (%s)\n", strings.ToUpper(string(d.Outcome)), d.Snapshot, target, levelText(d.Level))
+	fmt.Fprintf(v.out, "%s  %s from %s (%s)\n", strings.ToUpper(string(d.Outcome)), subject(d), target, levelText(d.Level))
+	v.writeArchived(d)
 	if d.Cause != "" {
 		fmt.Fprintf(v.out, "cause     %s\n", d.Cause)
 	}
@@ -109,6 +111,41 @@ func (v *verifyReport) writeDrill(target string, d *proof.Drill) {
 	v.writeChecks(d.Checks)
 	for _, w := range d.Warnings {
 		fmt.Fprintf(v.out, "warning   %s\n", w)
+	}
+}
+
+// subject is what a drill tried.
+func subject(d *proof.Drill) string {
+	switch a := d.Archived; {
+	case a == nil:
+		return d.Snapshot
+	case a.Revision == 0:
+		return "what was there at " + a.String()
+	default:
+		return a.String()
+	}
+}
+
+// writeArchived says what an archived revision was made of, and who vouches for it.
+func (v *verifyReport) writeArchived(d *proof.Drill) {
+	a := d.Archived
+	if a == nil {
+		return
+	}
+	if a.At != nil && a.Revision != 0 {
+		fmt.Fprintf(v.out, "time      %s\n", a.At.Format(time.RFC3339))
+	}
+	fmt.Fprintf(v.out, "made of   snapshot %s and %s\n", d.Snapshot, count(a.Segments, "segment"))
+	switch {
+	case d.Outcome != proof.Passed:
+	case a.Differed > 0:
+		fmt.Fprintf(v.out, "members   %d of %d hashes of live members agree\n", a.Compared, a.Compared+a.Differed)
+	case a.Compared == 0:
+		fmt.Fprintln(v.out, "members   no live hash covers it")
+	case a.Compared == 1:
+		fmt.Fprintln(v.out, "members   1 hash of live members agrees")
+	default:
+		fmt.Fprintf(v.out, "members   %d hashes of live members agree\n", a.Compared)
 	}
 }
 
@@ -141,8 +178,13 @@ func checkTime(seconds float64) string {
 }
 
 func levelText(l proof.Level) string {
-	if l == proof.LevelData {
+	switch l {
+	case proof.LevelData:
 		return "data only"
+	case proof.LevelArchive:
+		return "drill of the archive"
+	case proof.LevelArchiveData:
+		return "archive, data only"
 	}
 	return "drill"
 }

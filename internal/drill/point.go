@@ -28,7 +28,7 @@ type Point struct {
 // DrillPoint is Drill for an archived revision, at proof.LevelArchive or proof.LevelArchiveData. It fetches from the target, and from nowhere
 // else, the snapshot and the segments that a restore would take, and takes no other way where one of them is not what it should be.
 //
-// An error says that there is no way to a point that was asked for. It wraps repo.ErrNothing.
+// An error says that there is no way to a point that was asked for: it wraps repo.ErrNothing, or is a *restore.RequestError.
 func (d *Driller) DrillPoint(ctx context.Context, t Target, p Point, level proof.Level, previous *proof.Kubernetes, w Watcher) (proof.Drill, error) {
 	if w == nil {
 		w = silent{}

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"cmp"
+	"fmt"
 	"regexp"
 	"slices"
 	"time"
@@ -47,6 +48,22 @@ type Archived struct {
 	Differed int `json:"differed"`
 	// Base is what the checks of the snapshot alone came to; "" where they were not finished.
 	Base Outcome `json:"base,omitempty"`
+}
+
+// String names the point: "revision 500", or "2026-11-22T10:15:30Z" where it was not found out which revision was there then.
+func (a *Archived) String() string {
+	if a.Revision == 0 && a.At != nil {
+		return a.At.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("revision %d", a.Revision)
+}
+
+// Flag has drd verify try the point again: "--revision 500", or "--at 2026-11-22T10:15:30Z".
+func (a *Archived) Flag() string {
+	if a.Revision == 0 && a.At != nil {
+		return "--at " + a.String()
+	}
+	return fmt.Sprintf("--revision %d", a.Revision)
 }
 
 // ArchiveStanding is the newest conclusive word on the archived revisions of one kind.

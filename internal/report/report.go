@@ -113,8 +113,9 @@ type Target struct {
 	// Failed names the snapshots in the target, restorable or not, on which the newest word is that they are broken, whenever
 	// that was found.
 	Failed []string `json:"failed"`
-	// ArchiveFailed are archived revisions of which the newest word of their kind is that they cannot be restored.
-	ArchiveFailed []int64    `json:"archive_failed"`
+	// ArchiveFailed names the archived points of which the newest word of their kind is that they cannot be restored: "revision 500", or
+	// a time where the revision was not found out.
+	ArchiveFailed []string   `json:"archive_failed"`
 	LastPassed    *time.Time `json:"last_passed"`
 }
 
@@ -167,7 +168,7 @@ func Make(cfg Config) *Report {
 
 // addSource takes over one target and returns the restore points that it vouches for.
 func (r *Report) addSource(s Source) []time.Time {
-	t := Target{Target: s.Target, Unproven: []string{}, Failed: []string{}, ArchiveFailed: []int64{}}
+	t := Target{Target: s.Target, Unproven: []string{}, Failed: []string{}, ArchiveFailed: []string{}}
 	err := s.Err
 	if err == nil && s.History != nil {
 		err = s.History.Unreadable()
@@ -177,7 +178,7 @@ func (r *Report) addSource(s Source) []time.Time {
 	}
 	if s.History != nil {
 		for _, f := range s.History.ArchiveFailed() {
-			t.ArchiveFailed = append(t.ArchiveFailed, f.Archived.Revision)
+			t.ArchiveFailed = append(t.ArchiveFailed, f.Archived.String())
 		}
 	}
 	points := r.addRecords(s)
@@ -324,6 +325,9 @@ func (r *Report) limit(cfg Config) {
 	say("A drill proves the snapshot that it names, on the target that it names, at that time, on the host that ran it. It does not prove a restore of other hosts, of the network, or of what lies outside etcd: certificates, tokens, the keys of an encryption provider.")
 	say("A drill of the archive proves the revision that it names, made of the objects that its record names. Other revisions share most of them, and are not proved.")
 	say("The recovery time is measured from the first request to the target until the restored etcd answered a linearizable read. Deciding to restore, installing the data and starting the control plane come on top.")
+	if len(r.Archived()) > 0 {
+		say("The recovery point and the intervals are those of snapshots. What the continuous archive restores between them and after the newest is not counted here: drd status tells it.")
+	}
 	for _, t := range r.Targets {
 		if t.Problem != "" {
 			say("Target %s could not be read whole: what it holds is missing here.", t.Name)

@@ -96,7 +96,7 @@ func (r *Report) writeTargets(out *printer) {
 			out.line("%s: failed, and not passed since: %s", x.Name, strings.Join(x.Failed, " "))
 		}
 		if len(x.ArchiveFailed) > 0 {
-			out.line("%s: archived revisions that failed, and none of their kind passed since: %s", x.Name, strings.Trim(fmt.Sprint(x.ArchiveFailed), "[]"))
+			out.line("%s: archived, failed, and none of its kind passed since: %s", x.Name, strings.Join(x.ArchiveFailed, ", "))
 		}
 	}
 }
@@ -114,7 +114,6 @@ func (r *Report) writeDrills(out *printer) {
 			recovery(d), disk.Size(d.DBSize), d.Host, cmp.Or(d.Etcd, "-"), d.Record)
 	}
 	out.flush(t)
-	r.writeArchived(out)
 	for _, d := range r.Drills {
 		if d.Cause != "" {
 			out.line("%s %s: %s", d.Subject(), d.Outcome, d.Cause)
@@ -123,39 +122,7 @@ func (r *Report) writeDrills(out *printer) {
 			out.line("%s: warning: %s", d.Subject(), warning)
 		}
 	}
-}
-
-// Subject is what was tried, for people.
-func (d *Drill) Subject() string {
-	switch a := d.Archived; {
-	case a == nil:
-		return d.Snapshot
-	case a.Revision == 0:
-		return "archive at " + orDash(a.At)
-	default:
-		return fmt.Sprintf("archive r%d", a.Revision)
-	}
-}
-
-// writeArchived says what archived revisions were made of, and how many live hashes vouch for them.
-func (r *Report) writeArchived(out *printer) {
-	t := out.table()
-	some := false
-	for _, d := range r.Drills {
-		a := d.Archived
-		if a == nil {
-			continue
-		}
-		if !some {
-			out.line("\nArchived revisions")
-			fmt.Fprintln(t, "REVISION\tKIND\tOUTCOME\tSNAPSHOT\tSEGMENTS\tCHANGES\tLIVE HASHES\tSHA-256 OF THE SEGMENTS\tRECORD")
-			some = true
-		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", a.Revision, a.Kind, outcome(d.Outcome), d.Snapshot, a.Segments, a.Replayed, a.Compared, cmp.Or(a.SHA256, "-"), d.Record)
-	}
-	if some {
-		out.flush(t)
-	}
+	r.writeArchived(out)
 }
 
 func (r *Report) writeMissed(out *printer) {

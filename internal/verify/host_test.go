@@ -131,8 +131,13 @@ func (h *host) DrillPoint(ctx context.Context, t drill.Target, p drill.Point, le
 		Started: time.Now().UTC(), Seconds: 0.5,
 		Archived: &proof.Archived{Kind: p.Kind, Timeline: e.Manifest.Timeline, Revision: p.Revision, Base: proof.Passed},
 	}
+	if !p.At.IsZero() {
+		d.Archived.At = &p.At
+	}
 	if o, ok := h.outcome[name]; ok {
 		d.Outcome, d.Cause = o, "because the test says so"
+	} else if d.Archived.Revision == 0 {
+		d.Archived.Revision = 12 // what was there at any time
 	}
 	return d, nil
 }

@@ -68,7 +68,7 @@ func (k Keys) CanOpen(r *repo.Repository) func(*repo.Manifest) bool {
 // FindSegment is drill.Config.SegmentKeys: what opens a segment in r. A single file key opens none.
 func (k Keys) FindSegment(_ context.Context, r *repo.Repository, s *repo.Segment) ([]age.Identity, string, error) {
 	if !k.FileKey.IsZero() {
-		return nil, "", fmt.Errorf("open segment %s: %w: the file key is of another object", s.Name(), drill.ErrNoKey)
+		return nil, "", fmt.Errorf("%w: the file key is of another object", drill.ErrNoKey)
 	}
 	if k.Ring != nil {
 		if key, ok := k.Ring.Get(r.SegmentPayloadKey(s)); ok {
@@ -76,14 +76,14 @@ func (k Keys) FindSegment(_ context.Context, r *repo.Repository, s *repo.Segment
 		}
 	}
 	if k.Identities == nil {
-		return nil, "", fmt.Errorf("open segment %s: %w", s.Name(), drill.ErrNoKey)
+		return nil, "", drill.ErrNoKey
 	}
 	ids, err := k.Identities()
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w", drill.ErrNoKey, err)
 	}
 	if !fits(ids, s.Object.Recipients) {
-		return nil, "", fmt.Errorf("%w: segment %s is sealed for others than the identity here", drill.ErrNoKey, s.Name())
+		return nil, "", fmt.Errorf("%w: it is sealed for others than the identity here", drill.ErrNoKey)
 	}
 	return ids, KindIdentity, nil
 }

@@ -77,8 +77,11 @@ func (a *holding) newest() (drill.Point, bool) {
 func (a *holding) older(random *rand.Rand) (drill.Point, bool) {
 	window := a.History.Window()
 	for _, s := range a.history.ArchiveFailed() {
-		if n := s.Archived.Revision; s.Archived.Kind == proof.PointOlder && s.Archived.Timeline == a.Timeline && n > 0 && n >= window[0].First {
-			return a.point(proof.PointOlder, n, a.near(n)), true
+		if s.Archived.Kind != proof.PointOlder || s.Archived.Timeline != a.Timeline {
+			continue
+		}
+		if p, ok := a.again(&s.Archived, window[0].First); ok {
+			return p, true
 		}
 	}
 	if e := a.unusable(window); e != nil {
@@ -91,6 +94,21 @@ func (a *holding) older(random *rand.Rand) (drill.Point, bool) {
 		}
 	}
 	return drill.Point{}, false
+}
+
+// again is a point that failed, unless it left the window meanwhile.
+func (a *holding) again(failed *proof.Archived, first int64) (drill.Point, bool) {
+	n := failed.Revision
+	if n == 0 && failed.At != nil { // which revision that was could not be found out
+		chain, err := a.History.AtTime(*failed.At)
+		if err != nil {
+			return drill.Point{}, false
+		}
+		p := a.point(proof.PointOlder, 0, chain.Base)
+		p.At = *failed.At
+		return p, true
+	}
+	return a.point(proof.PointOlder, n, a.near(n)), n > 0 && n >= first
 }
 
 // near is the newest snapshot at or below a revision, or else the oldest.
@@ -203,13 +221,15 @@ func levelOf(l proof.Level) proof.Level {
 	return proof.LevelArchive
 }
 
-// checkPoint refuses a request that contradicts itself.
-func (req Request) checkPoint() error {
+// checkPoint refuses a request that contradicts itself, or asks for what is still to come.
+func (req Request) checkPoint(now time.Time) error {
 	switch named := req.Revision != 0 || !req.At.IsZero(); {
 	case req.Revision < 0:
 		return fmt.Errorf("%w: revision %d is below 1", ErrRequest, req.Revision)
 	case req.Revision != 0 && !req.At.IsZero():
 		return fmt.Errorf("%w: a revision and a time exclude each other", ErrRequest)
+	case req.At.After(now):
+		return fmt.Errorf("%w: %s lies in the future", ErrRequest, req.At.UTC().Format(time.RFC3339))
 	case named && req.ID != "":
 		return hint.New(fmt.Errorf("%w: a snapshot and a point of the archive exclude each other", ErrRequest), "leave the ID out: what leads to the point is found")
 	}
@@ -217,4 +237,4 @@ func (req Request) checkPoint() error {
 }
 
 // ErrRequest is wrapped by what is wrong with a Request in itself.
-var ErrRequest = errors.New("request")
+var ErrRequest = errors.New("not a point to try")

@@ -136,6 +136,34 @@ func TestFailedPoints(t *testing.T) {
 	}
 }
 
+// TestFailedTime: what was there at a time is tried again as that, where it could not be found out which revision it was.
+func TestFailedTime(t *testing.T) {
+	h := newHost(t, 1)
+	start := time.Now()
+	runs := 0
+	h.cfg.Now = func() time.Time { return start.Add(time.Duration(runs) * time.Second) }
+	h.put(3*time.Hour, 10, 0)
+	h.archive(11, 40, 2*time.Hour)
+	h.outcome["r0"] = proof.Failed
+	asked := start.Add(-2 * time.Hour).UTC().Truncate(time.Second)
+	if _, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerCommand, At: asked}); err != nil {
+		t.Fatal(err)
+	}
+	failed := h.history(0).ArchiveFailed()
+	if len(failed) != 1 || failed[0].Archived.String() != asked.Format(time.RFC3339) || failed[0].Archived.Flag() != "--at "+asked.Format(time.RFC3339) {
+		t.Fatalf("failed: %+v", failed)
+	}
+	runs += 5
+	delete(h.outcome, "r0")
+	h.taken()
+	if again, tried := h.points(Request{Trigger: proof.TriggerSchedule})[proof.PointOlder]; !tried || again != 0 {
+		t.Errorf("tried revision %d and not what was there at %s", again, asked)
+	}
+	if failed := h.history(0).ArchiveFailed(); len(failed) != 0 {
+		t.Errorf("still failed: %+v", failed)
+	}
+}
+
 // TestBrokenSegments: what a segment holds that cannot be used is tried, and so is what lies beyond a hole.
 func TestBrokenSegments(t *testing.T) {
 	h := newHost(t, 1)
@@ -175,7 +203,7 @@ func TestAskedPoints(t *testing.T) {
 	if !errors.Is(err, repo.ErrNothing) || len(records) != 0 {
 		t.Errorf("%v, %d records", err, len(records))
 	}
-	for _, req := range []Request{{Revision: -1}, {Revision: 1, At: time.Now()}, {Revision: 1, ID: "x"}, {At: time.Now(), ID: "x"}} {
+	for _, req := range []Request{{Revision: -1}, {Revision: 1, At: time.Now()}, {Revision: 1, ID: "x"}, {At: time.Now(), ID: "x"}, {At: time.Now().Add(time.Hour)}} {
 		req.Trigger = proof.TriggerCommand
 		if _, err := h.runner().Run(t.Context(), req); !errors.Is(err, ErrRequest) {
 			t.Errorf("%+v: %v", req, err)

@@ -135,7 +135,7 @@ func (r *Runner) Run(ctx context.Context, req Request) ([]*proof.Record, error) 
 	if req.Level == "" {
 		req.Level = proof.LevelDrill
 	}
-	if err := req.checkPoint(); err != nil {
+	if err := req.checkPoint(r.now()); err != nil {
 		return nil, err
 	}
 	targets, err := r.targets(req.Targets)
