@@ -135,6 +135,7 @@ func drawHolding(t *rapid.T) *holding {
 	h.policy = retention.Policy{
 		Last: rapid.IntRange(1, 4).Draw(t, "last"), MinCopies: 1, Period: time.Hour,
 		ArchiveWithin: time.Duration(rapid.IntRange(1, 200).Draw(t, "within")) * time.Second,
+		ArchiveSpread: time.Duration(rapid.IntRange(1, 20).Draw(t, "spread")) * time.Second,
 	}
 	seconds := 0
 	for _, timeline := range []string{"00000000000000bb", "00000000000000aa"}[:rapid.IntRange(1, 2).Draw(t, "timelines")] {
@@ -287,6 +288,75 @@ func TestArchiveStaysRestorable(t *testing.T) {
 			h = part
 		}
 	})
+}
+
+// drawTicks is a holding whose time to keep ends just where a snapshot was taken, as it does at each tick of a schedule, and whose rule
+// lets that snapshot go about then.
+func drawTicks(t *rapid.T) *holding {
+	const tick = 10
+	ticks := rapid.IntRange(55, 65).Draw(t, "ticks")
+	v := &live{timeline: "00000000000000aa", begin: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	for i := range tick*ticks + 20 {
+		v.revisions, v.compacted = append(v.revisions, int64(i+2)), append(v.compacted, int64(max(1, i-1)))
+	}
+	h := &holding{lives: map[string]*live{v.timeline: v}, now: v.begin.Add(time.Duration(tick*ticks)*time.Second + time.Duration(rapid.IntRange(0, 9999).Draw(t, "now"))*time.Millisecond)}
+	h.policy = retention.Policy{
+		Last: rapid.IntRange(30, 49).Draw(t, "last"), MinCopies: 1, Period: time.Minute,
+		ArchiveWithin: 48 * tick * time.Second, ArchiveSpread: 8 * time.Second,
+	}
+	for i := range ticks {
+		at := v.begin.Add(time.Duration(i) * tick * time.Second)
+		h.snapshots = append(h.snapshots, v.snapshot(at, 1))
+		for from := at; from.Before(at.Add(tick * time.Second)); from = from.Add(tick * time.Second / 2) {
+			to := from.Add(tick * time.Second / 2)
+			h.segments = append(h.segments, segment(v.timeline, v.at(from), v.at(to), from, to, ""))
+		}
+	}
+	return h
+}
+
+// TestTwoPruners: two nodes decide from the same listing, a little apart or with clocks that differ, and both carry it out.
+func TestTwoPruners(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := drawHolding(t)
+		other, after := pruneTwice(t, h)
+		same(t, other, after)
+	})
+}
+
+// TestTwoPrunersAtATick is that where the time to keep ends at a snapshot.
+func TestTwoPrunersAtATick(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		other, after := pruneTwice(t, drawTicks(t))
+		sameRevisions(t, other, after)
+	})
+}
+
+// pruneTwice is what two prunes leave, of which the other one decided later.
+func pruneTwice(t *rapid.T, h *holding) (other, after *holding) {
+	later := *h
+	other = &later
+	other.now = h.now.Add(time.Duration(rapid.Int64Range(0, int64(h.policy.ArchiveSpread)).Draw(t, "apart")))
+	gone := make(map[string]bool)
+	snapshots, segments := other.decide()
+	for _, d := range snapshots {
+		gone[d.Entry.ID.String()] = d.Fate == retention.Delete
+	}
+	for _, d := range segments {
+		gone[d.Entry.Name.String()] = d.Fate == retention.Delete
+	}
+	snapshots, segments = h.decide()
+	for i := range snapshots {
+		if gone[snapshots[i].Entry.ID.String()] {
+			snapshots[i].Fate = retention.Delete
+		}
+	}
+	for i := range segments {
+		if gone[segments[i].Entry.Name.String()] {
+			segments[i].Fate = retention.Delete
+		}
+	}
+	return other, other.without(snapshots, segments, func(string) bool { return true })
 }
 
 // TestUnreadableArchive: what could not be read when it was decided, and can be afterwards, leads as far as before.

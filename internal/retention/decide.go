@@ -11,6 +11,8 @@ import (
 const (
 	// LitterAge is how old an unfinished upload has to be, by its name and by the store's clock, before it counts as given up.
 	LitterAge = 24 * time.Hour
+	// DefaultSpread is more than a prune may take, by as much as clocks differ that nobody has complained about.
+	DefaultSpread = 2 * time.Hour
 	// lateAfter periods of the schedule without a new snapshot the producer is late. One tick may fail and be made up for.
 	lateAfter = 2
 )

@@ -44,13 +44,10 @@ func (l *line) keepWitness(known bool, revision int64, of func(*Decision) bool) 
 		if known || d.Entry.Manifest.Revision != revision || !of(d) {
 			continue
 		}
-		if d.Fate == Keep {
-			return
-		}
 		found = d
 	}
 	if found != nil {
-		found.keep("the archive, which does not tell what was there then")
+		l.rely(found, "the archive, which does not tell what was there then")
 	}
 }
 

@@ -33,6 +33,9 @@ type Policy struct {
 	// ArchiveWithin is the time of which every second that can be restored stays so: the segments, and the snapshots that they
 	// follow. 0: no segment goes, and none keeps a snapshot.
 	ArchiveWithin time.Duration
+	// ArchiveSpread is by how much that time may begin earlier or later for another node that prunes the same target at the same moment:
+	// how long a prune takes, and clocks that differ. The archive is kept for so much longer. 0: DefaultSpread.
+	ArchiveSpread time.Duration
 
 	// Zone is where hours, days, weeks, months and years begin and end; nil: UTC.
 	Zone *time.Location

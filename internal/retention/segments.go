@@ -39,7 +39,7 @@ func decideSegments(segments []repo.SegmentEntry, snapshots []Decision, latest *
 		}
 		l := lines[d.Entry.Name.Timeline]
 		if l == nil {
-			l = &line{timeline: d.Entry.Name.Timeline, within: p.ArchiveWithin, now: now, since: now.Add(-p.ArchiveWithin)}
+			l = newLine(d.Entry.Name.Timeline, p, now)
 			lines[l.timeline] = l
 		}
 		l.add(d)
@@ -66,7 +66,8 @@ type line struct {
 	current  bool          // it is that of the snapshot that a restore takes
 	within   time.Duration // every second of this time is to stay
 	now      time.Time
-	since    time.Time // when that time begins
+	since    time.Time // when that time begins, as another node may see it
+	spread   time.Duration
 
 	all       []*SegmentDecision
 	usable    []*SegmentDecision // what a restore may use, and is not dated in the future
@@ -74,6 +75,18 @@ type line struct {
 	unknown   []piece            // what a restore could use if it could be read; it stays
 	newest    *SegmentDecision   // of usable; nil: there is none
 	snapshots []*Decision        // that can be restored, by revision
+	relied    map[*Decision]bool // those that the archive needs, whatever else keeps a snapshot
+}
+
+func newLine(timeline string, p Policy, now time.Time) *line {
+	spread := p.ArchiveSpread
+	if spread <= 0 {
+		spread = DefaultSpread
+	}
+	return &line{
+		timeline: timeline, within: p.ArchiveWithin, now: now, since: now.Add(-p.ArchiveWithin - spread), spread: spread,
+		relied: make(map[*Decision]bool),
+	}
 }
 
 // add takes a segment, and decides on what a restore has no use for.

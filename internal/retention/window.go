@@ -77,8 +77,11 @@ func (l *line) needs(segments []piece) (gone int64) {
 	}
 	base := l.base(r, points[0].first, within)
 	if base != nil {
-		base.keep("base of the archive")
+		l.rely(base, "base of the archive")
 		gone = base.Entry.Manifest.Revision
+	}
+	if within {
+		l.keepBases()
 	}
 	l.cover(r, points)
 	return gone
@@ -86,7 +89,21 @@ func (l *line) needs(segments []piece) (gone int64) {
 
 func anyFate(*Decision) bool { return true }
 
-func kept(d *Decision) bool { return d.Fate == Keep }
+// rely keeps a snapshot because the archive needs it. What is needed is found without regard to what the rules keep: they look at
+// the time, and another node, which prunes from the same listing at another moment, must not come to rely on what this one deletes.
+func (l *line) rely(d *Decision, reason string) {
+	d.keep(reason)
+	l.relied[d] = true
+}
+
+// keepBases keeps every snapshot that may be the base for a node that prunes at the same time, with another clock or a little later.
+func (l *line) keepBases() {
+	for _, d := range l.snapshots {
+		if at := d.Entry.Manifest.CaptureEnd; at.After(l.since) && !at.After(l.since.Add(l.spread)) {
+			d.keep("base of the archive soon, or for another node")
+		}
+	}
+}
 
 // lowest is the first revision that a segment tells of which ends within the time to keep.
 func (l *line) lowest(segments []piece) (low int64, within bool) {
@@ -189,15 +206,15 @@ func (l *line) keepSteps() {
 // cover keeps snapshots until the points can be restored that all of them together restore, newest first.
 func (l *line) cover(r reach, points []stretch) {
 	for {
-		revision, missing := firstMissing(points, l.restorable(r, kept))
+		revision, missing := firstMissing(points, l.restorable(r, func(d *Decision) bool { return l.relied[d] }))
 		if !missing {
 			return
 		}
-		i := lastIndex(l.snapshots, func(d *Decision) bool { return d.Fate != Keep && r.span(d.Entry).has(revision) })
+		i := lastIndex(l.snapshots, func(d *Decision) bool { return !l.relied[d] && r.span(d.Entry).has(revision) })
 		if i < 0 {
 			return
 		}
-		l.snapshots[i].keep(fmt.Sprintf("the archive, which needs it for revision %d", revision))
+		l.rely(l.snapshots[i], fmt.Sprintf("the archive, which needs it for revision %d", revision))
 	}
 }
 
