@@ -4,20 +4,15 @@ package preflight
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os/exec"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/seal"
-	"github.com/drd-project/drd/internal/snapshot"
 )
 
 // Status of a check.
@@ -38,8 +33,13 @@ type Check struct {
 	Hints  []string `json:"hints,omitempty"`
 }
 
-// Config names what to look at.
+// Config names what to look at. Of a verifier host Connect, Recipients and Keys are nil, and Signer may be.
 type Config struct {
+	// Settings is the configuration that the rest was made of: what it asks for is compared with what there is.
+	Settings *config.Config
+	// ConfigFile is where Settings came from; "" is not looked at.
+	ConfigFile string
+
 	Connect    func(ctx context.Context) (*etcd.Client, error)
 	Recipients *seal.Recipients
 	Signer     *seal.Signer
@@ -47,35 +47,75 @@ type Config struct {
 	Keys       *seal.KeyRing
 	StateDir   string
 	Targets    []replicate.Target
+	// ReadOnly is for a host that writes nothing into the targets: a verifier without a signing key.
+	ReadOnly bool
 	// Unit is the systemd unit that should be active, "" not to ask.
 	Unit string
+	// UnitFile is the text of that unit as this drd ships it; "" is not compared.
+	UnitFile string
+	// Audit verifies the audit log and says what is in it, in a few words; nil: there is none.
+	Audit func(ctx context.Context) (string, error)
 }
 
 // targetTimeout bounds how long one target may take; etcd has its own dial timeout.
 const targetTimeout = 30 * time.Second
 
+// cluster is what the first checks find out of the cluster, for those after them.
+type cluster struct {
+	dbSize  int64 // bytes; 0: not known
+	members []etcd.Member
+}
+
 // Run makes all checks, one after the other, and never stops at the first failure.
 func Run(ctx context.Context, cfg Config) []Check {
-	size, checks := checkEtcd(ctx, cfg.Connect)
-	checks = append(checks, checkKeys(cfg)...)
-	checks = append(checks, checkDisk(cfg.StateDir, size), checkClock())
+	if cfg.Settings == nil {
+		cfg.Settings = &config.Config{}
+	}
+	var found cluster
+	var checks []Check
+	if cfg.Connect != nil {
+		found, checks = checkEtcd(ctx, cfg.Connect)
+		checks = append(checks, checkEtcdServers(ctx, cfg.Settings.Etcd, found.members)...)
+	}
+	checks = append(checks, checkCertificateFiles(cfg.Settings)...)
+	checks = append(checks, checkKeys(cfg, found)...)
+	checks = append(checks, checkFiles(cfg)...)
+	checks = append(checks, checkMachine(cfg, found.dbSize)...)
+	checks = append(checks, checkClock())
 	if cfg.Unit != "" {
-		checks = append(checks, checkUnit(ctx, cfg.Unit))
+		checks = append(checks, checkUnit(ctx, cfg.Unit, cfg.UnitFile)...)
+	}
+	if cfg.Audit != nil {
+		checks = append(checks, checkAudit(ctx, cfg.Audit))
 	}
 	for _, t := range cfg.Targets {
-		checks = append(checks, checkTarget(ctx, t, size)...)
+		checks = append(checks, checkTarget(ctx, cfg, t, found.dbSize)...)
 	}
 	return checks
 }
 
+// checkAudit has the chain of the audit log verified.
+func checkAudit(ctx context.Context, verify func(context.Context) (string, error)) Check {
+	const name = "audit log"
+	said, err := verify(ctx)
+	if err != nil {
+		return fail(name, err)
+	}
+	return ok(name, "%s", said)
+}
+
 // Failed says whether any check failed.
-func Failed(checks []Check) bool {
+func Failed(checks []Check) bool { return Failures(checks) > 0 }
+
+// Failures is how many checks failed.
+func Failures(checks []Check) int {
+	n := 0
 	for _, c := range checks {
 		if c.Status == Fail {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 func ok(name, format string, args ...any) Check {
@@ -90,23 +130,27 @@ func fail(name string, err error) Check {
 	return Check{Name: name, Status: Fail, Detail: err.Error(), Hints: hint.Of(err)}
 }
 
-// checkEtcd returns the size of the database too, 0 when it is not known.
-func checkEtcd(ctx context.Context, connect func(context.Context) (*etcd.Client, error)) (int64, []Check) {
+// checkEtcd returns what it found out of the cluster, too.
+func checkEtcd(ctx context.Context, connect func(context.Context) (*etcd.Client, error)) (cluster, []Check) {
 	client, err := connect(ctx)
 	if err != nil {
-		return 0, []Check{fail("etcd", err)}
+		return cluster{}, []Check{fail("etcd", err)}
 	}
 	defer client.Close()
 	status, err := client.Status(ctx)
 	if err != nil {
-		return 0, []Check{fail("etcd", err)}
+		return cluster{}, []Check{fail("etcd", err)}
 	}
+	found := cluster{dbSize: status.DBSize}
 	checks := []Check{ok("etcd", "member %s of cluster %s at %s, etcd %s, database %s",
 		etcd.FormatID(status.MemberID), etcd.FormatID(status.ClusterID), client.Endpoint(), status.Version, disk.Size(status.DBSize))}
 	checks = append(checks, checkState(status)...)
+	if found.members, err = client.Members(ctx); err != nil && !status.IsLearner { // a learner does not list them
+		checks = append(checks, warn("etcd", err))
+	}
 	checks = append(checks, checkVersion(status.Version)...)
 	checks = append(checks, checkAlarms(status)...)
-	return status.DBSize, append(checks, checkPermission(ctx, client))
+	return found, append(checks, checkPermission(ctx, client))
 }
 
 // checkPermission begins a snapshot and gives it up after the first message: nothing else shows that it is allowed.
@@ -121,78 +165,4 @@ func checkPermission(ctx context.Context, client *etcd.Client) Check {
 		return fail("etcd snapshot", err)
 	}
 	return ok("etcd snapshot", "the member serves snapshots to this client")
-}
-
-func checkKeys(cfg Config) []Check {
-	checks := []Check{
-		ok("recipients", "sealed for %s", strings.Join(cfg.Recipients.Fingerprints(), ", ")),
-		checkSigner(cfg),
-	}
-	if !cfg.Keys.OnTmpfs() {
-		checks = append(checks, warn("runtime directory", hint.New(errors.New("the keys of fresh objects are kept on a disk, where they outlive a reboot"),
-			"set runtime_dir to a directory below /run")))
-	}
-	return checks
-}
-
-// checkSigner sees to it that what this node signs, this node believes: else its snapshots count nowhere.
-func checkSigner(cfg Config) Check {
-	const name = "signing key"
-	message := []byte("drd check")
-	signature, err := cfg.Signer.Sign(message)
-	if err == nil {
-		_, err = cfg.Trust.Verify(message, signature, time.Now())
-	}
-	if err != nil {
-		return fail(name, hint.New(fmt.Errorf("%s does not count here: %w", cfg.Signer.Fingerprint(), err),
-			"add this node's public key to the allowed signers (trust.file), on every node"))
-	}
-	return ok(name, "%s", cfg.Signer.Fingerprint())
-}
-
-func checkDisk(dir string, dbSize int64) Check {
-	free, err := disk.Free(dir)
-	if err != nil {
-		return fail("disk", err)
-	}
-	if dbSize == 0 {
-		return ok("disk", "%s free in %s", disk.Size(free), dir)
-	}
-	need := snapshot.Room(dbSize)
-	if err := disk.Require(dir, need, "a snapshot of "+disk.Size(dbSize)); err != nil {
-		return fail("disk", err)
-	}
-	return ok("disk", "%s free in %s, a snapshot needs up to %s", disk.Size(free), dir, disk.Size(need))
-}
-
-// checkClock asks the kernel whether something keeps its clock right. Snapshots are named by time, and S3 refuses requests that
-// are 15 minutes off.
-func checkClock() Check {
-	var tx unix.Timex
-	state, err := unix.Adjtimex(&tx)
-	if err != nil {
-		return warn("clock", fmt.Errorf("ask the kernel: %w", err))
-	}
-	if state == unix.TIME_ERROR || tx.Status&unix.STA_UNSYNC != 0 {
-		return warn("clock", hint.New(fmt.Errorf("it is %s, and nothing keeps the clock synchronized", time.Now().UTC().Format(time.RFC3339)), "run chronyd or systemd-timesyncd"))
-	}
-	return ok("clock", "synchronized, %s", time.Now().UTC().Format(time.RFC3339))
-}
-
-func checkUnit(ctx context.Context, unit string) Check {
-	out, err := exec.CommandContext(ctx, "systemctl", "is-active", unit).Output()
-	if errors.Is(err, exec.ErrNotFound) {
-		return warn("service", errors.New("there is no systemctl on this host: see to it that drd daemon runs"))
-	}
-	if state := strings.TrimSpace(string(out)); state != "active" {
-		return warn("service", hint.New(fmt.Errorf("%s is %s: no scheduled snapshots are taken", unit, orUnknown(state)), "install systemd/drd.service, then: systemctl enable --now %s", unit))
-	}
-	return ok("service", "%s is active", unit)
-}
-
-func orUnknown(s string) string {
-	if s == "" {
-		return "not known to systemd"
-	}
-	return s
 }

@@ -9,6 +9,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/preflight"
 	"github.com/drd-project/drd/internal/replicate"
@@ -37,6 +38,12 @@ func node(t *testing.T, endpoint string) (preflight.Config, *storagetest.Faulty)
 	}, bucket
 }
 
+func connectTo(e config.Etcd) func(ctx context.Context) (*etcd.Client, error) {
+	return func(ctx context.Context) (*etcd.Client, error) {
+		return etcd.Connect(ctx, etcd.Config{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile})
+	}
+}
+
 func target(t *testing.T, b storage.Bucket) replicate.Target {
 	t.Helper()
 	r, err := repo.Open(b, "prod")
@@ -63,7 +70,7 @@ func TestAllIsWell(t *testing.T) {
 		if preflight.Failed(checks) {
 			t.Errorf("%+v", checks)
 		}
-		for _, name := range []string{"etcd", "etcd version", "etcd alarm", "etcd snapshot", "recipients", "signing key", "disk", "clock", "target primary", "target primary room"} {
+		for _, name := range []string{"etcd", "etcd version", "etcd alarm", "etcd snapshot", "recipients", "identities", "signing key", "trust", "disk", "clock", "target primary", "target primary room", "target primary delete"} {
 			if len(found(checks, name)) == 0 {
 				t.Errorf("%s was not looked at", name)
 			}

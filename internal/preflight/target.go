@@ -7,22 +7,55 @@ import (
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/replicate"
+	"github.com/drd-project/drd/internal/s3"
+	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
 )
 
-func checkTarget(ctx context.Context, t replicate.Target, dbSize int64) []Check {
+func checkTarget(ctx context.Context, cfg Config, t replicate.Target, dbSize int64) []Check {
 	name := "target " + t.Name
 	ctx, cancel := context.WithTimeout(ctx, targetTimeout)
 	defer cancel()
-	if err := t.Repo.Probe(ctx); err != nil {
-		return []Check{fail(name, err)}
+	bucket := bucketCheck{bucket: bucketOf(t.Repo.Bucket()), settings: cfg.Settings, target: t, name: name}
+	does, probe := "lists, stores and refuses to overwrite", t.Repo.Probe
+	if cfg.ReadOnly {
+		does, probe = "lists", func(ctx context.Context) error { return lists(ctx, t) }
+	}
+	if err := probe(ctx); err != nil {
+		return append([]Check{fail(name, err)}, bucket.server(ctx)...) // which may be why
 	}
 	location := t.Repo.Bucket().Location()
-	checks := []Check{ok(name, "%s lists, stores and refuses to overwrite", location)}
-	if path, err := dir.ParseURL(location); err == nil { // an object store has no end
-		checks = append(checks, checkRoom(name+" room", path, dbSize))
+	checks := []Check{ok(name, "%s %s", location, does)}
+	if path, err := dir.ParseURL(location); err == nil && !cfg.ReadOnly { // an object store has no end
+		checks = append(checks, checkRoom(name+" room", path, dbSize),
+			ok(name+" delete", "a directory: whoever is root on this node can delete; keep a copy where that is not so, too"))
+	}
+	if bucket.bucket != nil {
+		checks = append(checks, bucket.run(ctx, cfg.ReadOnly)...)
 	}
 	return checks
+}
+
+// lists asks a target for the first of its snapshots; that there is none is no error.
+func lists(ctx context.Context, t replicate.Target) error {
+	for _, err := range t.Repo.Bucket().List(ctx, t.Repo.Cluster()+"/snapshots/") {
+		return err
+	}
+	return nil
+}
+
+// bucketOf is the S3 bucket below the decorators, or nil.
+func bucketOf(b storage.Bucket) *s3.Bucket {
+	for {
+		if bucket, found := b.(*s3.Bucket); found {
+			return bucket
+		}
+		outer, wraps := b.(interface{ Unwrap() storage.Bucket })
+		if !wraps {
+			return nil
+		}
+		b = outer.Unwrap()
+	}
 }
 
 // checkRoom compares the room in a target's directory with the database, in bytes; 0 when its size is not known. A sealed

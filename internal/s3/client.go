@@ -28,7 +28,7 @@ const (
 )
 
 func newClient(cfg Config, keys *credentials) (*s3.Client, error) {
-	transport, err := newTransport(cfg)
+	transport, err := newRoundTripper(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,10 @@ import (
 type statusDocument struct {
 	Healthy       bool       `json:"healthy"`
 	RecoveryPoint *time.Time `json:"recovery_point"`
-	Targets       []struct {
+	ArchiveProved *struct {
+		Revision int64 `json:"revision"`
+	} `json:"archive_proved"`
+	Targets []struct {
 		Name          string     `json:"name"`
 		Readable      bool       `json:"readable"`
 		RecoveryPoint *time.Time `json:"recovery_point"`

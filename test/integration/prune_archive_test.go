@@ -40,7 +40,7 @@ func TestPrunedArchive(t *testing.T) {
 	later := time.Now().Add(hours)
 	before := a.segments(r)
 	kept := a.past[7:] // from the middle of the third part on
-	policy := retention.Policy{Last: 1, MinCopies: 1, Period: 2 * hours, ArchiveWithin: later.Sub(kept[0].at)}
+	policy := retention.Policy{Last: 1, MinCopies: 1, Period: 2 * hours, ArchiveWithin: later.Sub(kept[0].at), ArchiveSpread: time.Second}
 
 	a.prune(r, policy, later)
 	aged := a.segments(r)

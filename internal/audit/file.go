@@ -1,0 +1,185 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/lock"
+)
+
+const (
+	// FileName is that of the newest file, in the state directory.
+	FileName = "audit.jsonl"
+	// rotateAt is the size in bytes from which the next record begins another file: some 30,000 records, a year of a quiet node.
+	rotateAt = 16 << 20
+	// tailRoom is how much of the end of a file is read to find its last record, in bytes; the longest has less than 5 KiB.
+	tailRoom = 64 << 10
+	// lockWait bounds the wait for another writer, who needs a millisecond: one that was stopped must not stop a restore.
+	lockWait = 2 * time.Second
+	lockPoll = 2 * time.Millisecond
+)
+
+// end is where a log goes on.
+type end struct {
+	sequence int64  // of the last whole record; 0: there is none
+	hash     string // of the last line, be it torn
+	torn     bool   // the last line has no newline
+}
+
+// appendRecord gives r its place in the chain and writes it. It returns the line.
+func appendRecord(path string, r *Record, sync bool) (line []byte, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	release, err := locked(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	f, last, err := openEnd(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	r.Sequence, r.Previous = last.sequence+1, last.hash
+	if line, err = r.line(); err != nil {
+		return nil, err
+	}
+	text := append(bytes.Clone(line), '\n')
+	if last.torn {
+		text = append([]byte{'\n'}, text...)
+	}
+	return line, write(f, text, sync)
+}
+
+// locked keeps other processes from writing at the same time.
+func locked(path string) (release func() error, err error) {
+	for until := time.Now().Add(lockWait); ; time.Sleep(lockPoll) {
+		release, err = lock.Try(strings.TrimSuffix(path, ".jsonl") + ".lock")
+		if err != nil || release != nil {
+			return release, err
+		}
+		if time.Now().After(until) {
+			return nil, fmt.Errorf("another process has had %s locked for %v", path, lockWait)
+		}
+	}
+}
+
+// openEnd opens the file to append to, beginning another one when it is full.
+func openEnd(path string) (*os.File, end, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return nil, end{}, err
+	}
+	last, size, err := endOf(f)
+	if err == nil && size >= rotateAt && !last.torn {
+		if err := errors.Join(f.Close(), rotate(path, last)); err != nil {
+			return nil, end{}, err
+		}
+		f, err = openFile(path)
+		return f, last, err
+	}
+	if err == nil && size == 0 {
+		last, err = endOfRotated(path)
+	}
+	if err != nil {
+		return nil, end{}, errors.Join(err, f.Close())
+	}
+	return f, last, nil
+}
+
+// openFile opens for appending, and makes the file 0600. A symbolic link is refused: root would follow it anywhere.
+func openFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+}
+
+// endOf reads the end of a file.
+func endOf(f *os.File) (last end, size int64, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return last, 0, err
+	}
+	if size = info.Size(); size == 0 {
+		return end{hash: Genesis}, 0, nil
+	}
+	text := make([]byte, min(size, tailRoom))
+	if _, err := f.ReadAt(text, size-int64(len(text))); err != nil && !errors.Is(err, io.EOF) {
+		return last, 0, err
+	}
+	last.torn = text[len(text)-1] != '\n'
+	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+	if size > tailRoom {
+		lines = lines[1:] // of which the beginning is missing
+	}
+	if len(lines) == 0 {
+		return last, 0, hint.New(fmt.Errorf("%s is no audit log: its last line is longer than any record", f.Name()), "move it away; a new one begins by itself")
+	}
+	last.hash = hashOf(lines[len(lines)-1])
+	for i := len(lines) - 1; i >= 0 && last.sequence == 0; i-- {
+		var r Record
+		if json.Unmarshal(lines[i], &r) == nil {
+			last.sequence = r.Sequence
+		}
+	}
+	return last, size, nil
+}
+
+// rotatedName sorts as the sequence does.
+func rotatedName(path string, sequence int64) string {
+	return fmt.Sprintf("%s-%012d.jsonl", strings.TrimSuffix(path, ".jsonl"), sequence)
+}
+
+// rotate moves a full file away. It replaces none: the caller has the lock.
+func rotate(path string, last end) error {
+	name := rotatedName(path, last.sequence)
+	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+		return hint.New(errors.Join(fmt.Errorf("%s is full, and %s is there already", path, name), err), "move one of them away")
+	}
+	return os.Rename(path, name)
+}
+
+// rotated are the files that were moved away, the oldest first.
+func rotated(path string) ([]string, error) {
+	return filepath.Glob(strings.TrimSuffix(path, ".jsonl") + "-????????????.jsonl")
+}
+
+// endOfRotated is where a new file goes on.
+func endOfRotated(path string) (end, error) {
+	names, err := rotated(path)
+	if err != nil || len(names) == 0 {
+		return end{hash: Genesis}, err
+	}
+	f, err := os.Open(names[len(names)-1])
+	if err != nil {
+		return end{}, err
+	}
+	last, _, err := endOf(f)
+	last.torn = false // the newline would be in another file
+	return last, errors.Join(err, f.Close())
+}
+
+// write appends text as a whole or, as far as the disk lets it, not at all.
+func write(f *os.File, text []byte, sync bool) error {
+	n, err := f.Write(text)
+	if err == nil && sync {
+		err = unix.Fdatasync(int(f.Fd()))
+	}
+	if err == nil || n == 0 {
+		return err
+	}
+	if info, statErr := f.Stat(); statErr == nil && n < len(text) {
+		err = errors.Join(err, f.Truncate(info.Size()-int64(n)))
+	}
+	return err
+}

@@ -1,0 +1,148 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/drd-project/drd/internal/config"
+	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/replicate"
+	"github.com/drd-project/drd/internal/s3"
+	"github.com/drd-project/drd/internal/storage"
+)
+
+// bucketCheck looks at the settings of one S3 bucket: what protects backups there, and what would eat them.
+type bucketCheck struct {
+	bucket   *s3.Bucket // nil: the target is none
+	settings *config.Config
+	target   replicate.Target
+	name     string // "target primary"
+}
+
+func (b bucketCheck) run(ctx context.Context, readOnly bool) []Check {
+	checks := b.server(ctx)
+	lock, lockErr := b.bucket.Lock(ctx)
+	if !readOnly { // what uploads go by is the nodes' affair
+		checks = append(checks, b.checksum(ctx), b.objectLock(lock, lockErr))
+	}
+	checks = append(checks, b.deletes(ctx, lock.Enabled))
+	if readOnly {
+		return checks
+	}
+	return append(checks, b.lifecycle(ctx)...)
+}
+
+// configured is the section of the target; zero where the settings do not name it.
+func (b bucketCheck) configured() config.S3 {
+	for _, t := range b.settings.Targets {
+		if t.Name == b.target.Name && t.S3 != nil {
+			return *t.S3
+		}
+	}
+	return config.S3{}
+}
+
+// server asks the store's address for its certificate and its time.
+func (b bucketCheck) server(ctx context.Context) []Check {
+	c := b.configured()
+	address := c.Endpoint
+	switch {
+	case address != "":
+	case c.Region == "":
+		return nil
+	case strings.HasPrefix(c.Region, "cn-"):
+		address = "https://s3." + c.Region + ".amazonaws.com.cn"
+	default:
+		address = "https://s3." + c.Region + ".amazonaws.com"
+	}
+	a, err := ask(ctx, address, nil, http.ProxyFromEnvironment)
+	if err != nil {
+		return []Check{warn(b.name+" clock", fmt.Errorf("ask %s for its time: %w", address, err))}
+	}
+	var checks []Check
+	if a.certificate != nil {
+		checks = append(checks, checkValidity("certificate "+b.name+" server", "that of "+address, a.certificate, time.Now()))
+	}
+	if a.clockErr != nil {
+		return append(checks, warn(b.name+" clock", fmt.Errorf("ask %s for its time: %w", address, a.clockErr)))
+	}
+	return append(checks, compareClocks(b.name+" clock", address, a.ahead))
+}
+
+// checksum says what proves an upload here: what the store keeps of it, or reading all of it.
+func (b bucketCheck) checksum(ctx context.Context) Check {
+	name := b.name + " checksum"
+	object, err := b.bucket.Stat(ctx, b.target.Repo.Cluster()+"/write-check")
+	switch {
+	case err != nil:
+		return warn(name, err)
+	case object.SHA256 == "" && !b.target.ReadBack:
+		return warn(name, hint.New(errors.New("the store returns no SHA-256 of what it stored, which read_back: checksum relies on"), "set read_back: full for this target"))
+	case object.SHA256 == "":
+		return ok(name, "the store returns no SHA-256 of what it stored; every object is read back and compared")
+	case b.target.ReadBack:
+		return ok(name, "the store confirms the SHA-256, and every object is read back and compared")
+	}
+	return ok(name, "the store confirms the SHA-256 of what it stored")
+}
+
+// objectLock compares what the configuration asks for with what the bucket has.
+func (b bucketCheck) objectLock(lock s3.Lock, err error) Check {
+	name := b.name + " object lock"
+	if errors.Is(err, storage.ErrDenied) {
+		return ok(name, "not known: the credentials may not ask (s3:GetBucketObjectLockConfiguration)")
+	}
+	if err != nil {
+		return warn(name, err)
+	}
+	want, by := b.configured().ObjectLock, "object_lock of the configuration"
+	if want.Mode == "" {
+		want, by = config.ObjectLock{Mode: lock.Default.Mode, Days: lock.Default.Days}, "the bucket's default"
+	}
+	switch {
+	case !lock.Enabled && want.Mode != "":
+		return fail(name, hint.New(errors.New("object_lock is asked for, and the bucket has none: every upload will be refused"), "create the bucket with Object Lock, or leave out object_lock"))
+	case !lock.Enabled:
+		return ok(name, "none: what may delete here, and what keeps versions, decides")
+	case want.Mode == "":
+		return warn(name, hint.New(errors.New("the bucket has Object Lock, and nothing asks it to protect the objects"), "set object_lock: {mode: governance, days: 30} for this target, or a default retention of the bucket"))
+	}
+	kept := keptFor(b.settings.Retention)
+	if kept > 0 && want.Days > kept {
+		return warn(name, hint.New(fmt.Errorf("%s, %d days (%s), is longer than the %d days that retention keeps snapshots: what it drops stays locked, and costs storage", want.Mode, want.Days, by, kept),
+			"lower the days of object_lock, or keep snapshots as long"))
+	}
+	return ok(name, "%s for %d days (%s)", want.Mode, want.Days, by)
+}
+
+// deletes tries what somebody who takes this node could delete. The one trace may be a delete marker.
+func (b bucketCheck) deletes(ctx context.Context, locked bool) Check {
+	name := b.name + " delete"
+	prunes := b.settings.Retention != (config.Retention{})
+	may, err := b.bucket.MayDelete(ctx, b.target.Repo.Cluster()+"/delete-check")
+	if err != nil {
+		return warn(name, err)
+	}
+	versioned, err := b.bucket.Versioned(ctx)
+	if err != nil {
+		versioned = locked // Object Lock implies versions; else the worse is taken for true
+	}
+	switch {
+	case !may.Objects && prunes:
+		return warn(name, hint.New(errors.New("the credentials may not delete, and retention asks this node to"), "grant s3:DeleteObject here, or leave out retention on this node and prune elsewhere"))
+	case !may.Objects && !may.Versions:
+		return ok(name, "the credentials cannot delete: who takes this node cannot destroy the backups here")
+	case versioned && may.Versions && !locked:
+		return warn(name, hint.New(errors.New("the credentials may delete versions for good: who takes this node can destroy the backups here"), "take s3:DeleteObjectVersion from them; pruning does not need it"))
+	case versioned:
+		return ok(name, "the credentials may hide objects and not destroy them: the bucket keeps versions")
+	case prunes:
+		return ok(name, "the credentials may delete, as retention needs: keep a copy where this node cannot, too")
+	}
+	return warn(name, hint.New(errors.New("the credentials may delete, and nothing on this node needs that: who takes the node can destroy the backups here"),
+		"take s3:DeleteObject from them (docs/s3.md), or switch on versions and Object Lock"))
+}
