@@ -18,7 +18,7 @@ TOOLS := $(or $(DRD_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drd/tools)/bin
 # Tests always run: go would take an old result for a new one when only a program beside drd has changed.
 GOTEST := go test -json -count=1
 NOSKIP := go run ./test/tools/noskip
-UNIT = $$(go list ./... | grep -v -e /test/integration -e /bench)
+UNIT = $$(go list ./... | grep -v -e /test/integration -e /test/monitoring -e /test/systemd -e /bench)
 # Their tests wait for many real etcds and read many gigabytes, which the race detector makes three times slower:
 # they run with it in test-long.
 SLOW = -e '/cmd/drd$$' -e '/archive/follow$$' -e '/internal/restore$$' -e '/internal/drill$$' -e '/internal/members$$'
@@ -40,7 +40,7 @@ tools: ## build the programs that tests need, into a cache outside the tree
 	@test/tools/build
 
 .PHONY: test
-test: tools lint unit integration ## everything a change must pass
+test: tools lint unit integration monitoring $(if $(CI),test-systemd) ## everything a change must pass; test-systemd where CI is set
 
 .PHONY: unit
 unit: tools ## tests of the packages, most of them with the race detector
@@ -54,6 +54,19 @@ race: tools ## tests of all packages with the race detector
 .PHONY: integration
 integration: tools ## tests of the built program against real clusters and stores
 	$(GOTEST) -p 1 -timeout 40m ./test/integration/... | $(NOSKIP)
+
+.PHONY: test-systemd
+test-systemd: tools ## the packages on a machine that boots with systemd (root, Debian)
+	@test/systemd/install-tools
+	$(GOTEST) -tags systemd -timeout 30m ./test/systemd | $(NOSKIP)
+
+.PHONY: package
+package: ## .deb and .rpm for amd64 and arm64 into dist/, with SBOM and SHA256SUMS
+	@packaging/build
+
+.PHONY: monitoring
+monitoring: tools ## alert rules, dashboard and their pages, with a real Prometheus and Alertmanager
+	$(GOTEST) -p 1 -timeout 20m ./test/monitoring/... | $(NOSKIP)
 
 .PHONY: lint
 lint: tools vet staticcheck layers format ## vet, staticcheck, layers and format
@@ -84,8 +97,8 @@ test-long: tools fuzz race ## what takes too long for every change: fuzzing, soa
 	$(GOTEST) -race -tags soak -p 1 -run '^TestSoak' -timeout 8h ./... | $(NOSKIP)
 
 .PHONY: bench
-bench: tools ## compare with etcdctl, zstd, age and an upload by hand (bench/RESULTS.md)
-	go test -tags bench -run 'TestCompareWithTheTools|TestDrill' -count=1 -timeout 2h -v ./bench
+bench: tools ## compare with etcdctl, zstd, age, an upload by hand and bare bbolt (bench/RESULTS.md)
+	go test -tags bench -run 'TestCompareWithTheTools|TestDrill|TestArchive$$|TestReplay$$' -count=1 -timeout 2h -v ./bench
 
 .PHONY: bench-parts
 bench-parts: tools ## benchmarks of single packages; BENCH=NAME chooses

@@ -2,7 +2,8 @@
 
 // Package bench compares drd with what people do by hand: etcdctl, zstd, age and an S3 upload, and the
 // reverse. Both do their work in one run, in turns, on the same machine, store and database, so that the ratios mean
-// something even where the seconds do not. RESULTS.md keeps what was found; `make bench` repeats it.
+// something even where the seconds do not. Of the archive, which nobody keeps by hand, it tells what it costs the cluster and
+// the node, and how far behind it is. RESULTS.md keeps what was found; `make bench` repeats it.
 package bench
 
 import (
@@ -23,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/drd-project/drd/test/servers"
@@ -55,6 +57,10 @@ type bench struct {
 	store *servers.MinIO
 	dir   string
 	drd   string
+
+	metrics        string     // URL of a daemon's
+	s3             *s3.Client // made when it is first needed
+	replayed, base int64      // changes, and the revision of the snapshot that they followed, in the newest replay
 }
 
 func TestCompareWithTheTools(t *testing.T) {
@@ -66,7 +72,7 @@ func TestCompareWithTheTools(t *testing.T) {
 	b.store.CreateBucket(t, bucket, false)
 	b.build()
 	b.fill(puts)
-	b.configure()
+	b.configure("")
 	b.restartEtcd()
 
 	r := &results{t: t, samples: map[string][]float64{}}
@@ -108,8 +114,7 @@ func (b *bench) fill(puts int) {
 		g.Go(func() error {
 			random := rand.New(rand.NewPCG(1, uint64(w)))
 			for i := w; i < puts; i += writers {
-				key := fmt.Sprintf("/registry/pods/namespace-%d/pod-%d", i%50, i%(puts*6/7))
-				if _, err := client.Put(context.Background(), key, object(random)); err != nil {
+				if _, err := client.Put(context.Background(), keyOf(i%(puts*6/7)), object(random, valueSize, opaque)); err != nil {
 					return err
 				}
 			}
@@ -122,17 +127,20 @@ func (b *bench) fill(puts int) {
 	b.t.Logf("%d puts in %s", puts, time.Since(begin).Round(time.Second))
 }
 
-func object(random *rand.Rand) string {
+func keyOf(i int) string { return fmt.Sprintf("/registry/pods/namespace-%d/pod-%d", i%50, i) }
+
+// object is a value of so many bytes, of which about opaque do not compress.
+func object(random *rand.Rand, size, opaque int) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, `{"apiVersion":"v1","kind":"Secret","metadata":{"uid":"%016x%016x","resourceVersion":"%d"},"data":{"token":"`, random.Uint64(), random.Uint64(), random.Uint32())
 	for range opaque / 8 {
 		s.WriteString(base64.RawStdEncoding.EncodeToString(binary.LittleEndian.AppendUint64(nil, random.Uint64())))
 	}
 	s.WriteString(`"},`)
-	for i := 0; s.Len() < valueSize; i++ {
+	for i := 0; s.Len() < size; i++ {
 		fmt.Fprintf(&s, `"f:field-%d":{".":{},"f:name":{},"f:value":"%d","f:terminationMessagePath":{},"f:terminationMessagePolicy":{}},`, i, random.Uint32N(1000))
 	}
-	return s.String()[:valueSize]
+	return s.String()[:size]
 }
 
 // restartEtcd starts every run from the same state: a database that was read in, not one that was just written.
@@ -141,7 +149,8 @@ func (b *bench) restartEtcd() {
 	b.etcd.Start()
 }
 
-func (b *bench) configure() {
+// configure writes drd's configuration; more follows the list of targets, and may begin with another one.
+func (b *bench) configure(more string) {
 	b.run("drd keygen", b.drd, "keygen", "--dir", b.path("keys"), "--name", "bench")
 	config := fmt.Sprintf(`cluster: %s
 etcd: {endpoints: ["%s"]}
@@ -153,7 +162,7 @@ targets:
   - name: store
     s3: {bucket: %s, prefix: drd, endpoint: "%s", ca_file: "%s", credentials_file: "%s", path_style: true}
 `, cluster, b.etcd.Endpoint(), b.path("state"), b.path("run"), b.path("keys/recipient.txt"), b.path("keys/signing.key"),
-		bucket, b.store.Endpoint, b.store.CAFile, b.store.CredentialsFile)
+		bucket, b.store.Endpoint, b.store.CAFile, b.store.CredentialsFile) + more
 	if err := os.WriteFile(b.path("config.yaml"), []byte(config), 0o600); err != nil {
 		b.t.Fatal(err)
 	}
@@ -278,20 +287,11 @@ func watch(program string, f func()) float64 {
 	return float64(peak) / 1024
 }
 
-// anonymous sums RssAnon, in KiB, of all processes that run the program at this path, by whatever name: a child that was
-// started as /proc/self/exe is called "exe".
+// anonymous sums RssAnon, in KiB, of all processes of a program.
 func anonymous(program string) int64 {
-	links, _ := filepath.Glob("/proc/[0-9]*/exe")
 	var sum int64
-	for _, link := range links {
-		if path, err := os.Readlink(link); err != nil || path != program {
-			continue
-		}
-		b, err := os.ReadFile(filepath.Join(filepath.Dir(link), "status"))
-		if err != nil { // it has ended
-			continue
-		}
-		for line := range strings.Lines(string(b)) {
+	for _, status := range ofProcesses(program, "status") {
+		for line := range strings.Lines(status) {
 			if value, ok := strings.CutPrefix(line, "RssAnon:"); ok {
 				n, _ := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
 				sum += n
@@ -299,6 +299,22 @@ func anonymous(program string) int64 {
 		}
 	}
 	return sum
+}
+
+// ofProcesses reads a file below /proc of all processes that run the program at this path, by whatever name: a child that was
+// started as /proc/self/exe is called "exe".
+func ofProcesses(program, file string) []string {
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	var found []string
+	for _, link := range links {
+		if path, err := os.Readlink(link); err != nil || path != program {
+			continue
+		}
+		if b, err := os.ReadFile(filepath.Join(filepath.Dir(link), file)); err == nil { // else it has ended
+			found = append(found, string(b))
+		}
+	}
+	return found
 }
 
 // results are the samples of every contestant, in the order in which they first appear.

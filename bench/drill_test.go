@@ -35,7 +35,7 @@ func TestDrill(t *testing.T) {
 	b.store.CreateBucket(t, bucket, false)
 	b.build()
 	b.fill(puts)
-	b.configure()
+	b.configure("")
 	b.restartEtcd()
 	r := &results{t: t, samples: map[string][]float64{}}
 	id := b.snapshot(r)
