@@ -36,7 +36,6 @@ type diary struct {
 	next   int64 // revision
 	second int64 // of the newest stamp
 	at     time.Time
-	leases int64
 }
 
 func newDiary(t *testing.T, seed uint64) *diary {

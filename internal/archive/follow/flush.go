@@ -42,7 +42,7 @@ func (r *run) compareWith(ctx context.Context, l look) error {
 	return nil
 }
 
-// tick is called every second.
+// tick is called ten times in a flush interval, every second at least.
 func (r *run) tick(ctx context.Context) error {
 	patience := r.f.cfg.Stall
 	if r.owes {
