@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/drd-project/drd/internal/archive"
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/past"
 	"github.com/drd-project/drd/internal/repo"
@@ -177,7 +178,9 @@ func (f *pastFlags) look(ctx context.Context, a *app, since, upTo pastPoint, see
 		p.finish()
 		return see(ctx, &view{path, plan, r, past.Archive{Sources: sources, Trust: trust, Timeline: plan.Snapshot.Timeline, Keys: ids}})
 	}
+	audit.Note(ctx, audit.Event{Name: audit.PastBegin, Outcome: audit.Begun, Object: plan.Snapshot.ID})
 	_, err = restore.RunWith(ctx, plan, ids, selfInspector(), restoreProgress{p}, restore.Options{Made: made})
+	audit.Note(ctx, audit.Event{Name: audit.PastEnd, Object: plan.Snapshot.ID, Err: err})
 	return err
 }
 

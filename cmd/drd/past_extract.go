@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/past"
 	"github.com/drd-project/drd/internal/repo"
@@ -113,10 +116,13 @@ func (a *app) extract(ctx context.Context, f *extractFlags) error {
 	if err := a.judgeExtract(f, &m.Report, revision); err != nil {
 		return err
 	}
+	write := func() error { return writeExtracted(f.output, m.Write) }
 	if f.output == "-" {
-		return m.Write(a.raw)
+		write = func() error { return m.Write(a.raw) }
 	}
-	if err := writeExtracted(f.output, m.Write); err != nil {
+	err = write()
+	audit.Note(ctx, audit.Event{Name: audit.ExtractWrite, Object: f.output, Count: m.Written, Err: err})
+	if err != nil || f.output == "-" {
 		return err
 	}
 	fmt.Fprintf(a.err, "drd: wrote %s, as of revision %d, to %s\n", count(int(m.Written), "object"), revision, printable(f.output))
@@ -163,11 +169,48 @@ func are(n int64, what string) string {
 	return fmt.Sprintf("%d %ss are", n, what)
 }
 
-// writeExtracted makes a file that must not be there, whole or not at all, for its owner alone.
-func writeExtracted(path string, write func(io.Writer) error) (err error) {
+// writeExtracted makes a file that must not be there, whole or not at all, for its owner alone. Where the file system has files without
+// a name, a process that is killed leaves nothing.
+func writeExtracted(path string, write func(io.Writer) error) error {
+	f, err := nameless(filepath.Dir(path))
+	if err != nil {
+		return writeNamed(path, write)
+	}
+	if err = errors.Join(write(f), f.Sync()); err != nil {
+		err = notWritten(path, err)
+	} else {
+		err = nameFile(f, path)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// nameless makes a file that no name leads to, of mode 0600 (open(2), O_TMPFILE).
+func nameless(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(dir, "extracted")), nil
+}
+
+// nameFile gives a file without a name one, and replaces nothing. Where that cannot be done, for want of /proc or on a file system that does
+// one half, the file is copied. The detour over /proc takes no capability, as naming the descriptor itself would.
+func nameFile(f *os.File, path string) error {
+	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	if err == nil || errors.Is(err, os.ErrExist) {
+		return notWritten(path, err)
+	}
+	return writeNamed(path, func(w io.Writer) error {
+		_, err := io.Copy(w, io.NewSectionReader(f, 0, math.MaxInt64))
+		return err
+	})
+}
+
+// writeNamed is writeExtracted by way of a file .drd-extract-*, which a process that is killed leaves.
+func writeNamed(path string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".drd-extract-*") // with mode 0600
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return notWritten(path, err)
 	}
 	defer func() {
 		if rmErr := os.Remove(f.Name()); rmErr != nil {
@@ -175,15 +218,19 @@ func writeExtracted(path string, write func(io.Writer) error) (err error) {
 		}
 	}()
 	err = write(f)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Link(f.Name(), path) // unlike a renaming it replaces nothing
 	}
-	err = os.Link(f.Name(), path) // unlike a renaming it replaces nothing
-	if errors.Is(err, os.ErrExist) {
+	return notWritten(path, err)
+}
+
+// notWritten is err as the caller is told of it; nil for nil.
+func notWritten(path string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrExist):
 		return hint.New(fmt.Errorf("write %s: it is there already", path), "nothing is overwritten: name another file")
 	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
+	return fmt.Errorf("write %s: %w", path, err)
 }

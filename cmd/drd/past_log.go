@@ -119,7 +119,6 @@ type logOutput struct {
 	json    *jsonList     // nil: text
 	view    *view
 	n       int64
-	first   bool
 	limited bool // --from was given
 }
 

@@ -46,7 +46,7 @@ func ofCluster(namespace, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name: name, Namespace: namespace, UID: "6f3b5f0e-0000-4000-8000-000000000001", ResourceVersion: "48211", Generation: 3,
 		CreationTimestamp: metav1.NewTime(time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)),
-		SelfLink:          "/api/v1/" + name,
+		SelfLink:          "/api/v1/" + name, //lint:ignore SA1019 old objects have it
 		Labels:            map[string]string{"app": name},
 		Annotations:       map[string]string{"note": "größe: \"1\""},
 		ManagedFields:     []metav1.ManagedFieldsEntry{{Manager: "kubectl", Operation: "Apply"}},

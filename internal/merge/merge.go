@@ -80,7 +80,7 @@ type Result struct {
 	Sources int // that they take the place of
 	Bytes   int64
 	// Bad is what cannot be used, each told once a day: segments that are damaged in this target, or that the keys which this node has
-	// for them do not open; and that no merged one by this node would count. All stays as it is.
+	// for them do not open; that no merged one by this node would count; and that contradict each other. All stays as it is.
 	Bad []error
 }
 

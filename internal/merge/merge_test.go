@@ -196,6 +196,43 @@ func TestBadContent(t *testing.T) {
 	}
 }
 
+// TestContradiction: a segment whose writer signed what is not so keeps those of its hour from being merged, and no other, and is told
+// of once a day.
+func TestContradiction(t *testing.T) {
+	n := newNode(t)
+	n.write(2, 30*time.Minute)
+	n.sign = func(s *repo.Segment) { s.LastRevisionSHA256 = strings.Repeat("0", 64) }
+	n.write(2, 29*time.Minute)
+	n.write(2, 31*time.Minute)
+	n.write(2, 20*time.Minute)
+	n.write(2, 2*time.Hour)
+	m := n.merger(n.at)
+	done, err := m.Pass(t.Context())
+	if err != nil || done.Merged != 1 || len(done.Bad) != 1 || !strings.Contains(done.Bad[0].Error(), "the last revision has hash") {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if want := "2-3 4-5 6-9* 10-11"; n.left() != want {
+		t.Errorf("left are %s, want %s", n.left(), want)
+	}
+	if done := n.pass(m); done.Merged > 0 {
+		t.Errorf("again: %+v", done)
+	}
+	if left, err := os.ReadDir(m.cfg.Dir); err != nil || len(left) > 0 {
+		t.Errorf("%d files are left, %v", len(left), err)
+	}
+}
+
+// TestDiskFails: what this node's disk does not take is no segment's fault.
+func TestDiskFails(t *testing.T) {
+	n := newNode(t)
+	n.hours(2)
+	m := n.merger(n.at)
+	m.cfg.Dir = filepath.Join(n.root, "not there")
+	if _, err := m.Pass(t.Context()); !errors.Is(err, os.ErrNotExist) || len(m.aside) > 0 {
+		t.Errorf("%v, %d are left alone", err, len(m.aside))
+	}
+}
+
 // TestKeysGone: without the keys nothing is merged nor read; with an identity it goes on.
 func TestKeysGone(t *testing.T) {
 	n := newNode(t)

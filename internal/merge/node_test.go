@@ -39,6 +39,8 @@ type node struct {
 	at   time.Time // up to which the archive is
 	line string
 	last *repo.SignedSegment
+	// sign changes what is signed next; nil: nothing does.
+	sign func(*repo.Segment)
 }
 
 func newNode(t *testing.T) *node {
@@ -105,6 +107,10 @@ func (n *node) write(revisions int, d time.Duration) *repo.Segment {
 
 func (n *node) store(sealed *archive.Sealed) *repo.Segment {
 	n.t.Helper()
+	if n.sign != nil {
+		n.sign(sealed.Segment)
+		n.sign = nil
+	}
 	signed, err := repo.SignSegment(sealed.Segment, n.keys.Signer)
 	if err == nil {
 		err = n.keys.Ring.Append(n.repo.SegmentPayloadKey(signed.Segment), sealed.Key)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"syscall"
 	"time"
 
 	"filippo.io/age"
@@ -28,7 +29,7 @@ func (m *Merger) merge(ctx context.Context, ids []age.Identity, r run) (err erro
 	}
 	sealed, err := archive.Merge(ctx, m.cfg.Dir, m.cfg.Recipients, m.cfg.Build, sources, m.opener(ids))
 	if err != nil {
-		return err
+		return asContradiction(err)
 	}
 	defer func() { err = errors.Join(err, sealed.Remove()) }()
 	signed, err := repo.SignSegment(sealed.Segment, m.cfg.Signer)
@@ -52,6 +53,22 @@ func (m *Merger) merge(ctx context.Context, ids []age.Identity, r run) (err erro
 type untrustedError struct{ error }
 
 func (e *untrustedError) Unwrap() error { return e.error }
+
+// contradictionError: segments of a run, each as it was signed, do not make one. Some writer signed what is not so.
+type contradictionError struct{ error }
+
+func (e *contradictionError) Unwrap() error { return e.error }
+
+// asContradiction tells of a failed merge whether the segments are the cause, and neither the target nor the disk.
+func asContradiction(err error) error {
+	var join *archive.JoinError
+	var source *archive.SegmentError
+	var disk syscall.Errno
+	if errors.As(err, &join) || errors.As(err, &source) || errors.As(err, &disk) {
+		return err
+	}
+	return &contradictionError{err}
+}
 
 // trusted checks before the work what every reader will check after it: that a segment of this node, ending at to, counts.
 func (m *Merger) trusted(to time.Time) error {
@@ -82,6 +99,7 @@ func (m *Merger) opener(ids []age.Identity) archive.OpenFunc {
 func (m *Merger) leave(ctx context.Context, r run, err error, done *Result) error {
 	var join *archive.JoinError
 	var untrusted *untrustedError
+	var contradiction *contradictionError
 	var source *archive.SegmentError
 	until := m.cfg.Now().Add(leaveFor)
 	switch {
@@ -90,7 +108,7 @@ func (m *Merger) leave(ctx context.Context, r run, err error, done *Result) erro
 	case errors.As(err, &join):
 		m.cut[join.Name] = until
 		return nil
-	case errors.As(err, &untrusted):
+	case errors.As(err, &untrusted), errors.As(err, &contradiction):
 		for _, e := range r {
 			m.aside[e.Name] = until
 		}

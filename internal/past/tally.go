@@ -19,7 +19,7 @@ const maxNames = 999
 
 // Count is how many keys met which fate.
 type Count struct {
-	Name    string `json:"name"`
+	Name    string `json:"name"` // as KeyText writes it
 	Created int64  `json:"created"`
 	Changed int64  `json:"changed"`
 	Deleted int64  `json:"deleted"`
@@ -66,10 +66,12 @@ func prefixOf(key []byte) string {
 	if end == 0 {
 		return "(no prefix)"
 	}
-	return KeyText(key[:end])
+	return string(key[:end])
 }
 
+// count finds the count of a name that is a part of a key, and may be any bytes.
 func count(in map[string]*Count, name string) *Count {
+	name = KeyText([]byte(name))
 	c, ok := in[name]
 	if !ok && len(in) >= maxNames {
 		name = Other

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -61,5 +62,27 @@ func TestTallyIsBounded(t *testing.T) {
 	namespaces := tally.Namespaces()
 	if len(namespaces) != 1000 || namespaces[0].Name != past.Other || namespaces[0].Deleted != 4001 {
 		t.Errorf("%d namespaces, the first is %+v", len(namespaces), namespaces[0])
+	}
+}
+
+// TestTallyQuotes: a name that somebody chose to write to a terminal with is quoted, and everything else is as it is.
+func TestTallyQuotes(t *testing.T) {
+	var tally past.Tally
+	tally.Add(difference(past.Created, "/registry/pods/\x1b]0;title\a/x"))
+	tally.Add(difference(past.Deleted, "/registry/namespaces/\x1b[2J"))
+	tally.Add(difference(past.Created, "/registry/\u202epods/shop/x"))
+	tally.Add(difference(past.Created, "\x1b[2J/\xff/x"))
+	tally.Add(difference(past.Created, "/registry/pods/shop/x"))
+	var out strings.Builder
+	if err := tally.WriteText(&out, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{`"\x1b]0;title\a"`, `"\x1b[2J"`, `"\u202epods"`, `"\x1b[2J/\xff/"`, "\nshop "} {
+		if !strings.Contains(out.String(), name) {
+			t.Errorf("%s is not in %q", name, &out)
+		}
+	}
+	if strings.ContainsAny(out.String(), "\x1b\a\u202e") || !utf8.ValidString(out.String()) {
+		t.Errorf("%q", &out)
 	}
 }

@@ -44,7 +44,8 @@ type Item struct {
 	State   repo.State       // of the entry as it was found; "" for an upload
 	Fate    retention.Fate
 	Reasons []string
-	// Objects are the entry's own as listed, in the order in which they are deleted. None for an upload.
+	// Objects are the entry's own as listed, in the order in which they are deleted. None for an upload, and for a segment that was
+	// not read.
 	Objects []storage.Object
 	Upload  storage.Upload // of KindUpload
 
@@ -108,7 +109,7 @@ func Make(ctx context.Context, t Target, trust *seal.Trust, policy retention.Pol
 	if err != nil {
 		return nil, fmt.Errorf("prune %s: %w", t.Name, err)
 	}
-	archived, err := lookAtArchive(ctx, t.Repo, trust)
+	archived, err := lookAtArchive(ctx, t.Repo, c, trust)
 	if err != nil {
 		return nil, fmt.Errorf("prune %s: %w", t.Name, err)
 	}
@@ -121,6 +122,9 @@ func Make(ctx context.Context, t Target, trust *seal.Trust, policy retention.Pol
 		p.Items = append(p.Items, newItem(t.Repo, d, there[d.Entry.ID.String()]))
 	}
 	p.addSegments(segments, archived)
+	if archived.passedOver > 0 {
+		p.Notes = append(p.Notes, fmt.Sprintf("%d timelines of the archive were not looked at, they are too many; nothing of them goes", archived.passedOver))
+	}
 	if err := p.addUploads(ctx, retention.Hold(c, policy, now)); err != nil {
 		return nil, fmt.Errorf("prune %s: %w", t.Name, err)
 	}

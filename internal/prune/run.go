@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/storage"
@@ -53,10 +54,17 @@ type Result struct {
 
 // Run deletes what the plan says, in its order. The results tell of every deletion of the plan. It stops early when
 // the target refuses deletions altogether, when three fail in a row, and when ctx ends, after the snapshot under way. Segments
-// are many and small, and go several at once.
+// are many and small, and go several at once. Where the audit log in ctx cannot be written nothing is deleted, or nothing more.
 func (p *Plan) Run(ctx context.Context) Results {
 	r := &run{plan: p, read: make(map[repo.SegmentName]error)}
 	items := p.Deletions()
+	if len(items) == 0 {
+		return nil
+	}
+	r.stop = p.record(ctx, audit.Event{Name: audit.PruneBegin, Outcome: audit.Begun, Count: int64(len(items))})
+	if r.stop == nil {
+		defer func() { p.noteEnd(ctx, r.results) }()
+	}
 	for len(items) > 0 {
 		n := r.next(items)
 		if r.stop == nil && ctx.Err() != nil {
@@ -110,6 +118,9 @@ func (r *run) take(ctx context.Context, items []*Item) {
 	_ = group.Wait() // each result has its own error
 	for _, result := range results {
 		r.count(result)
+		if err := r.plan.recordResult(ctx, result); err != nil {
+			r.stop = err
+		}
 	}
 	r.results = append(r.results, results...)
 }

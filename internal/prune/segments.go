@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -23,6 +22,9 @@ const (
 	// segmentsRead is how many commit records of a timeline are read at most, of the newest segments and once more of the oldest: what
 	// is known of one takes some 1.5 KB of memory.
 	segmentsRead = 50_000
+	// mostTimelines is how many timelines are looked at, beside those of snapshots. A restore makes one. Anybody who can write to the
+	// target can make up any number, and each costs a request.
+	mostTimelines = 200
 	// maxForeign is how many keys that are not drd's are named.
 	maxForeign = 100
 	// mostSegments is how many segments one prune deletes: some ten minutes at 20 ms for each request.
@@ -38,36 +40,98 @@ const later = "goes with a later prune: one has its bounds"
 
 // archived is the archive of a target as a look found it.
 type archived struct {
-	there        map[repo.SegmentName][]storage.Object
-	entries      []repo.SegmentEntry
+	entries []repo.SegmentEntry
+	// payloads are those of segments that have more than one.
+	payloads     map[repo.SegmentName][]storage.Object
 	foreign      []string // the first of them
 	foreignCount int
+	passedOver   int // timelines that were not looked at
 }
 
-// lookAtArchive lists all segments, of whatever timeline, and reads their commit records.
-func lookAtArchive(ctx context.Context, r *repo.Repository, trust *seal.Trust) (*archived, error) {
-	a := &archived{there: make(map[repo.SegmentName][]storage.Object)}
-	timelines := make(map[string][]int64) // the first revisions of their segments
-	for o, err := range r.Bucket().List(ctx, r.SegmentsPrefix("")) {
-		if err != nil {
-			return nil, fmt.Errorf("list segments of %s in %s: %w", r.Cluster(), r.Bucket().Location(), err)
-		}
-		name, _, known := r.ParseSegmentKey(o.Key)
-		if !known {
-			a.addForeign(o.Key)
-			continue
-		}
-		if len(a.there[name]) == 0 {
-			timelines[name.Timeline] = append(timelines[name.Timeline], name.First)
-		}
-		a.there[name] = append(a.there[name], o)
+// listedLine is what the listing says of a timeline.
+type listedLine struct {
+	name   string
+	firsts []int64   // the first revisions of its segments
+	newest time.Time // when its newest object came
+}
+
+// lookAtArchive lists all segments, and reads the commit records of the timelines that are looked at: those of the snapshots, and
+// those to which something came last.
+func lookAtArchive(ctx context.Context, r *repo.Repository, c *repo.Catalogue, trust *seal.Trust) (*archived, error) {
+	a := &archived{payloads: make(map[repo.SegmentName][]storage.Object)}
+	lines, err := a.list(ctx, r)
+	if err != nil {
+		return nil, err
 	}
-	for _, timeline := range slices.Sorted(maps.Keys(timelines)) {
-		if err := a.read(ctx, r, trust, timeline, timelines[timeline]); err != nil {
+	for _, l := range a.choose(lines, c) {
+		if err := a.read(ctx, r, trust, l.name, l.firsts); err != nil {
 			return nil, err
 		}
 	}
 	return a, nil
+}
+
+// list finds the timelines, and keeps no object but what it names.
+func (a *archived) list(ctx context.Context, r *repo.Repository) ([]*listedLine, error) {
+	var lines []*listedLine
+	var last repo.SegmentName
+	var payloads []storage.Object // of the last segment, which are listed one after the other
+	flush := func() {
+		if len(payloads) > 1 {
+			a.payloads[last] = payloads
+		}
+		payloads = nil
+	}
+	for o, err := range r.Bucket().List(ctx, r.SegmentsPrefix("")) {
+		if err != nil {
+			return nil, fmt.Errorf("list segments of %s in %s: %w", r.Cluster(), r.Bucket().Location(), err)
+		}
+		name, record, known := r.ParseSegmentKey(o.Key)
+		if !known {
+			a.addForeign(o.Key)
+			continue
+		}
+		if n := len(lines); n == 0 || lines[n-1].name != name.Timeline {
+			lines = append(lines, &listedLine{name: name.Timeline})
+		}
+		l := lines[len(lines)-1]
+		if o.Modified.After(l.newest) {
+			l.newest = o.Modified
+		}
+		if name != last {
+			flush()
+			l.firsts, last = append(l.firsts, name.First), name
+		}
+		if !record {
+			payloads = append(payloads, o)
+		}
+	}
+	flush()
+	return lines, nil
+}
+
+// choose returns the timelines that are looked at, by name.
+func (a *archived) choose(lines []*listedLine, c *repo.Catalogue) []*listedLine {
+	needed := make(map[string]bool)
+	for i := range c.Entries {
+		if e := &c.Entries[i]; e.Restorable(false) {
+			needed[e.Manifest.Timeline] = true
+		}
+	}
+	var chosen, others []*listedLine
+	for _, l := range lines {
+		if needed[l.name] {
+			chosen = append(chosen, l)
+		} else {
+			others = append(others, l)
+		}
+	}
+	slices.SortStableFunc(others, func(a, b *listedLine) int { return b.newest.Compare(a.newest) })
+	looked := others[:min(len(others), mostTimelines)]
+	a.passedOver = len(others) - len(looked)
+	chosen = append(chosen, looked...)
+	slices.SortFunc(chosen, func(a, b *listedLine) int { return cmp.Compare(a.name, b.name) })
+	return chosen
 }
 
 // read reads the commit records of a timeline. Where they are too many, those in the middle are left unread: the newest say what must
@@ -121,7 +185,7 @@ func (p *Plan) addSegments(decisions []retention.SegmentDecision, a *archived) {
 	deleted, toRead := 0, int64(0)
 	counted := make(map[repo.SegmentName]bool)
 	for _, d := range decisions {
-		item := newSegmentItem(p.repo, d, a.there[d.Entry.Name])
+		item := newSegmentItem(p.repo, d, a.objects(d.Entry))
 		if item.Fate == retention.Delete {
 			if d.By != nil && !counted[d.By.Name] && (toRead == 0 || toRead+d.By.Payload.Size <= mostMerged) {
 				counted[d.By.Name] = true
@@ -135,6 +199,20 @@ func (p *Plan) addSegments(decisions []retention.SegmentDecision, a *archived) {
 	}
 }
 
+// objects are what lies under the name of a segment. Of what was not read they are not kept: there may be very many, and they stay.
+func (a *archived) objects(e *repo.SegmentEntry) []storage.Object {
+	if e.State == repo.StateUnread {
+		return nil
+	}
+	var all []storage.Object
+	for _, o := range append([]storage.Object{e.Record, e.Payload}, a.payloads[e.Name]...) {
+		if o.Key != "" && !slices.ContainsFunc(all, func(other storage.Object) bool { return other.Key == o.Key }) {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
 // newSegmentItem is newItem for a segment.
 func newSegmentItem(r *repo.Repository, d retention.SegmentDecision, there []storage.Object) Item {
 	e := d.Entry
@@ -144,17 +222,11 @@ func newSegmentItem(r *repo.Repository, d retention.SegmentDecision, there []sto
 	}
 	record := r.SegmentRecordKey(e.Name)
 	for _, o := range there {
-		switch {
-		case item.Kind == KindSegmentLitter && o.Key == record:
-			item.keep("upload in progress: its commit record came just now")
-		case item.Kind == KindSegment && o.Key != record && o.Key != e.Payload.Key:
+		if item.Kind == KindSegment && o.Key != record && o.Key != e.Payload.Key {
 			item.keep(fmt.Sprintf("beside it lies an object that is not its own: %q", o.Key))
-		default:
-			item.Objects = append(item.Objects, o)
+			continue
 		}
-	}
-	if len(item.Objects) == 0 {
-		item.keep("came just now")
+		item.Objects = append(item.Objects, o)
 	}
 	slices.SortStableFunc(item.Objects, func(a, b storage.Object) int { return cmp.Compare(after(a.Key == record), after(b.Key == record)) })
 	return item

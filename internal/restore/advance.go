@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/drd-project/drd/internal/archive"
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
@@ -123,7 +124,10 @@ func (r *run) findRevision(ctx context.Context, ids []age.Identity) error {
 	if r.told && (r.past.low == 0 || r.since != 0) {
 		return nil
 	}
-	return r.step(StepTell, 0, func() error {
+	return r.step(StepTell, 0, func() (err error) {
+		if r.chain.Clock != nil {
+			defer func() { noteSegments(ctx, audit.SegmentsOpen, []*repo.SegmentEntry{r.chain.Clock}, "", err) }()
+		}
 		open := r.opener(ids)
 		if err := r.findPast(ctx, open); err != nil || r.told {
 			return err
@@ -156,6 +160,7 @@ func (r *run) advance(ctx context.Context, ids []age.Identity) error {
 func (r *run) replay(ctx context.Context, ids []age.Identity) error {
 	return r.step(StepReplay, 0, func() error {
 		made, err := r.replayInto(ctx, ids)
+		noteSegments(ctx, audit.SegmentsOpen, r.chain.Segments, "", err)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/snapshot"
 )
 
@@ -43,6 +44,11 @@ func (r *run) finish(ctx context.Context) error {
 	return r.finishDataDir(ctx)
 }
 
+func noteInstall(ctx context.Context, path string, err error) error {
+	audit.Note(ctx, audit.Event{Name: audit.RestoreInstall, Object: path, Err: err})
+	return err
+}
+
 // finishFile makes the standard snapshot file: store, trailer, final name. A store without a change keeps the trailer
 // that the etcd member sent, and so every byte.
 func (r *run) finishFile(ctx context.Context) error {
@@ -65,7 +71,7 @@ func (r *run) finishFile(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		r.result.Path = r.dest.output
-		return r.dest.installFile(path)
+		return noteInstall(ctx, r.dest.output, r.dest.installFile(path))
 	})
 }
 
@@ -96,6 +102,6 @@ func (r *run) finishDataDir(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		r.result.Path = r.dest.dataDir
-		return r.dest.installDirs(data, wal)
+		return noteInstall(ctx, r.dest.dataDir, r.dest.installDirs(data, wal))
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
@@ -162,9 +163,14 @@ func (r *run) fetch(ctx context.Context, ids []age.Identity) error {
 	for i, c := range candidates {
 		err := r.step(StepFetch, r.manifest.Plain.Size, func() error {
 			var err error
-			if ids, err = r.keys(ids)(ctx, c.source.Repo.PayloadKey(c.entry.ID, r.manifest.Object.Name)); err != nil {
+			key := c.source.Repo.PayloadKey(c.entry.ID, r.manifest.Object.Name)
+			if ids, err = r.keys(ids)(ctx, key); err != nil {
 				return err
 			}
+			audit.Note(ctx, audit.Event{Name: audit.ObjectDownload, Outcome: audit.Begun, Object: key, Target: c.source.Name})
+			defer func() {
+				audit.Note(ctx, audit.Event{Name: audit.ObjectDecrypt, Object: key, Target: c.source.Name, Err: err})
+			}()
 			r.trailer, err = fetch(ctx, c.source.Repo, r.manifest, ids, r.ws.path(scratchDB), r.mode(), r.progress.Add)
 			return err
 		})

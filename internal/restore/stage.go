@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/drd-project/drd/internal/archive"
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/storage/dir"
 )
@@ -71,6 +72,7 @@ func (r *run) stage(ctx context.Context) error {
 				return err
 			}
 		}
+		noteSegments(ctx, audit.SegmentsFetch, needed, audit.Begun, nil)
 		return r.download(ctx, needed)
 	})
 }
@@ -92,6 +94,15 @@ func needs(a aim) []*repo.SegmentEntry {
 		}
 	}
 	return all
+}
+
+// noteSegments keeps in the audit log what was done with segments, in one record: there are thousands.
+func noteSegments(ctx context.Context, what audit.Name, segments []*repo.SegmentEntry, outcome audit.Outcome, err error) {
+	if len(segments) == 0 {
+		return
+	}
+	first, last := segments[0].Name, segments[len(segments)-1].Name
+	audit.Note(ctx, audit.Event{Name: what, Outcome: outcome, Object: first.String() + " to " + last.String(), Count: int64(len(segments)), Err: err})
 }
 
 func (r *run) download(ctx context.Context, needed []*repo.SegmentEntry) error {

@@ -73,15 +73,25 @@ func describeArchive(c *archive.Chain) *Archive {
 	return a
 }
 
-// growth bounds what the segments of a chain add to the working directory, in bytes: their sealed objects, and their changes as
+// growth estimates what the segments of a chain add to the working directory, in bytes: their sealed objects, and their changes as
 // bbolt stores them, each with a key of 17 bytes and a page entry of 16, on pages that are nine tenths full.
 func growth(a aim) int64 {
 	var sum int64
 	for _, e := range needs(a) {
 		s := e.Segment
-		sum += s.Object.Size + (s.Plain.Size+s.Events*40)*5/4
+		plain := (s.Plain.Size + s.Events*40) * 5 / 4
+		sum += s.Object.Size + int64(float64(plain)*replayed(a.chain, s))
 	}
 	return sum
+}
+
+// replayed is which part of a segment is replayed: its revisions up to the one that is wanted. A merged one may be a day, of which an hour
+// is wanted. Where a time is, it may be all.
+func replayed(c *archive.Chain, s *repo.Segment) float64 {
+	if c.Low != c.High || c.High >= s.Last || c.High < s.First {
+		return 1
+	}
+	return float64(c.High-s.First+1) / float64(s.Last-s.First+1)
 }
 
 func (p *Plan) writeWanted(line writeLine) {

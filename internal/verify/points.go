@@ -20,8 +20,8 @@ import (
 // that a week of daily runs comes through all of it.
 const windowParts = 7
 
-// points chooses archived revisions of a target: the newest, and one of the rest of the window. There are none where nothing was
-// archived, and none that no key here opens.
+// points chooses archived revisions of a target: the newest, one of the rest of the window, and what cannot be restored as far as is
+// known. There are none where nothing was archived, and none that no key here opens.
 func (r *Runner) points(ctx context.Context, v *view) ([]drill.Point, error) {
 	held, err := restore.ReadHistory(ctx, v.target.Repo, v.catalogue, r.cfg.Trust, r.cfg.Now())
 	archived := func(e repo.SegmentEntry) bool { return e.State != repo.StateIncomplete }
@@ -37,9 +37,8 @@ func (r *Runner) points(ctx context.Context, v *view) ([]drill.Point, error) {
 	if p, ok := a.newest(); ok {
 		chosen = append(chosen, p)
 	}
-	if p, ok := a.older(rand.New(rand.NewPCG(rand.Uint64(), 0))); ok {
-		chosen = append(chosen, p)
-	}
+	chosen = append(chosen, a.older(rand.New(rand.NewPCG(rand.Uint64(), 0)))...)
+	a.warn()
 	if len(chosen) == 0 && len(held.Segments) > 0 {
 		r.cfg.Log.Info("no archived revision is tried: nothing was archived after the newest snapshot, or no key here opens what was", "target", v.target.Name)
 	}
@@ -72,10 +71,29 @@ func (a *holding) newest() (drill.Point, bool) {
 	return a.point(proof.PointNewest, beyond, a.latest.Base), true
 }
 
-// older is, in this order: what could not be restored the last time; what a segment that cannot be used holds and nothing else; a
-// revision of the part of the window that was tried longest ago.
-func (a *holding) older(random *rand.Rand) (drill.Point, bool) {
+// older are a revision of the part of the window that was tried longest ago, and after it what is known to be bad: the last word on the
+// older points is that one's. Beside the other it keeps none from being tried.
+func (a *holding) older(random *rand.Rand) []drill.Point {
+	var chosen []drill.Point
 	window := a.History.Window()
+	bad, isBad := a.bad(window)
+	for _, n := range a.rotated(window, random) {
+		chain, err := a.History.AtRevision(n)
+		if err == nil && a.opens(chain) {
+			if !isBad || n != bad.Revision {
+				chosen = append(chosen, a.point(proof.PointOlder, n, chain.Base))
+			}
+			break
+		}
+	}
+	if isBad {
+		chosen = append(chosen, bad)
+	}
+	return chosen
+}
+
+// bad is what could not be restored the last time, or else what a segment that cannot be used holds and nothing else.
+func (a *holding) bad(window []archive.Range) (drill.Point, bool) {
 	for _, s := range a.history.ArchiveFailed() {
 		if s.Archived.Kind != proof.PointOlder || s.Archived.Timeline != a.Timeline {
 			continue
@@ -87,16 +105,10 @@ func (a *holding) older(random *rand.Rand) (drill.Point, bool) {
 	if e := a.unusable(window); e != nil {
 		return a.point(proof.PointOlder, e.Name.Last, a.near(e.Name.Last)), true
 	}
-	for _, n := range a.rotated(window, random) {
-		chain, err := a.History.AtRevision(n)
-		if err == nil && a.opens(chain) {
-			return a.point(proof.PointOlder, n, chain.Base), true
-		}
-	}
 	return drill.Point{}, false
 }
 
-// again is a point that failed, unless it left the window meanwhile.
+// again is a point that failed, unless it left the window meanwhile, or nothing that somebody trusted has signed goes as far.
 func (a *holding) again(failed *proof.Archived, first int64) (drill.Point, bool) {
 	n := failed.Revision
 	if n == 0 && failed.At != nil { // which revision that was could not be found out
@@ -108,7 +120,23 @@ func (a *holding) again(failed *proof.Archived, first int64) (drill.Point, bool)
 		p.At = *failed.At
 		return p, true
 	}
-	return a.point(proof.PointOlder, n, a.near(n)), n > 0 && n >= first
+	return a.point(proof.PointOlder, n, a.near(n)), n > 0 && n >= first && n <= a.furthest()
+}
+
+// furthest is the newest revision that anything names which somebody trusted has signed, be it that it cannot be used.
+func (a *holding) furthest() int64 {
+	far := a.latest.High
+	for i := range a.catalogue.Entries {
+		if e := &a.catalogue.Entries[i]; e.Restorable(false) && e.Manifest.Timeline == a.Timeline {
+			far = max(far, e.Manifest.Revision)
+		}
+	}
+	for i := range a.Segments {
+		if e := &a.Segments[i]; e.Segment != nil {
+			far = max(far, e.Segment.Last)
+		}
+	}
+	return far
 }
 
 // near is the newest snapshot at or below a revision, or else the oldest.
@@ -126,17 +154,13 @@ func (a *holding) near(revision int64) *repo.Entry {
 	return near // never nil: the newest snapshot of the timeline can be restored
 }
 
-// unusable is the newest segment within the window that is there, cannot be used, and holds what nothing else does.
+// unusable is the newest segment within the window that somebody trusted has signed, that cannot be used, and that holds what nothing
+// else does. A record that nobody trusted has signed says nothing: anybody who can write to the target chooses its name.
 func (a *holding) unusable(window []archive.Range) *repo.SegmentEntry {
 	for i := len(a.Segments) - 1; i >= 0; i-- {
 		e := &a.Segments[i]
-		switch e.State {
-		case repo.StateOK, repo.StateIncomplete, repo.StateUnread, repo.StateUnreadable, repo.StateNewerFormat:
+		if e.Segment == nil || e.Usable(false) {
 			continue
-		case repo.StateUnknownSigner:
-			if a.cfg.OwnOnly {
-				continue
-			}
 		}
 		n := e.Name.Last
 		reached := slices.ContainsFunc(window, func(w archive.Range) bool { return w.First <= n && n <= w.Last })
@@ -145,6 +169,25 @@ func (a *holding) unusable(window []archive.Range) *repo.SegmentEntry {
 		}
 	}
 	return nil
+}
+
+// warn names what no drill is made of: records that were changed, or that nobody trusted has signed.
+func (a *holding) warn() {
+	var one *repo.SegmentEntry
+	count := 0
+	for i := range a.Segments {
+		switch e := &a.Segments[i]; e.State {
+		case repo.StateUnsigned, repo.StateBadSignature, repo.StateExpiredSigner, repo.StateUnknownSigner, repo.StateBadManifest:
+			if a.cfg.OwnOnly && e.State == repo.StateUnknownSigner {
+				continue // of the other nodes
+			}
+			count, one = count+1, e
+		}
+	}
+	if count > 0 {
+		a.cfg.Log.Warn("records of the archive count for nothing: they were changed, or nobody trusted has signed them",
+			"target", a.target.Name, "records", count, "segment", one.Name.String(), "state", one.State, "error", one.Problem)
+	}
 }
 
 // rotated are revisions of all parts of the window, one of each: that of the part first that was tried longest ago.

@@ -213,3 +213,111 @@ func TestAskedPoints(t *testing.T) {
 		t.Errorf("tried %s", text)
 	}
 }
+
+// plantSegment puts an object of this name and content into the first target, as anybody can who may write there.
+func (h *host) plantSegment(name, content string) (remove func()) {
+	h.t.Helper()
+	file := filepath.Join(h.dirs[0], filepath.FromSlash(h.cfg.Targets[0].Repo.SegmentsPrefix("00000000000000a1")), name)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	return func() {
+		h.t.Helper()
+		if err := os.Remove(file); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// TestPlantedPoints: a record that nobody trusted has signed is no point to try, whatever its name says, and not once its failure is on
+// record.
+func TestPlantedPoints(t *testing.T) {
+	const planted = 9223372036854775807
+	h := newHost(t, 1)
+	start := time.Now()
+	runs := 0
+	h.cfg.Now = func() time.Time { return start.Add(time.Duration(runs) * time.Second) }
+	h.put(3*time.Hour, 10, 0)
+	payload := h.archive(11, 70, 2*time.Hour)
+	record, err := os.ReadFile(strings.TrimSuffix(payload, ".zst.age") + ".signed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.outcome[fmt.Sprintf("r%d", planted)] = proof.Failed
+	for name, content := range map[string]string{"unsigned": "x", "of another name": string(record), "changed": strings.Replace(string(record), `"c1"`, `"c2"`, 1)} {
+		remove := h.plantSegment(fmt.Sprintf("0000000000000000071-%d-00000000.signed", planted), content)
+		h.log.Reset()
+		for range 2 {
+			runs += 5
+			h.taken()
+			if tried := h.points(Request{Trigger: proof.TriggerSchedule}); tried[proof.PointOlder] > 70 || tried[proof.PointOlder] == 0 || tried[proof.PointNewest] != 70 {
+				t.Errorf("%s: tried %v", name, tried)
+			}
+		}
+		if !strings.Contains(h.log.String(), "count for nothing") || !strings.Contains(h.log.String(), fmt.Sprint(planted)) {
+			t.Errorf("%s: nobody is told: %s", name, &h.log)
+		}
+		remove()
+	}
+	// A record of such a failure, as versions before this one made it.
+	runs += 5
+	if _, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerCommand, Revision: planted}); err != nil || len(h.history(0).ArchiveFailed()) != 1 {
+		t.Fatal(err)
+	}
+	runs += 5
+	h.taken()
+	if tried := h.points(Request{Trigger: proof.TriggerSchedule}); tried[proof.PointOlder] > 70 || tried[proof.PointOlder] == 0 {
+		t.Errorf("tried %v", tried)
+	}
+	if failed := h.history(0).ArchiveFailed(); len(failed) != 0 {
+		t.Errorf("still failed: %+v", failed)
+	}
+}
+
+// TestRotationGoesOn: beside what fails in every run all parts of the window are tried, and no pass of theirs takes back that it fails.
+func TestRotationGoesOn(t *testing.T) {
+	h := newHost(t, 1)
+	start := time.Now()
+	runs := 0
+	h.cfg.Now = func() time.Time { return start.Add(time.Duration(runs) * time.Second) }
+	h.put(3*time.Hour, 10, 0)
+	h.archive(11, 70, 2*time.Hour)
+	middle := h.archive(71, 100, 2*time.Hour)
+	h.archive(101, 170, time.Hour)
+	if err := os.Remove(middle); err != nil {
+		t.Fatal(err)
+	}
+	h.outcome["r100"] = proof.Failed
+	older := make(map[string]bool)
+	for range windowParts + 1 {
+		runs += 10
+		if _, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerSchedule}); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(h.taken(), "\n")
+		if strings.Count(text, "r100 "+proof.PointOlder) != 1 {
+			t.Errorf("tried %s", text)
+		}
+		for line := range strings.SplitSeq(text, "\n") {
+			if strings.Contains(line, proof.PointOlder) {
+				older[line] = true
+			}
+		}
+		if failed := h.history(0).ArchiveFailed(); len(failed) != 1 || failed[0].Archived.Revision != 100 {
+			t.Errorf("failed: %+v", failed)
+		}
+	}
+	if len(older) < windowParts+1 { // no two parts have a revision in common
+		t.Errorf("tried were only %v", older)
+	}
+	runs += 10
+	for n := range 71 {
+		h.outcome[fmt.Sprintf("r%d", n)] = proof.Failed
+	}
+	if _, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerSchedule}); err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.Join(h.taken(), "\n"); strings.Contains(text, "r100 ") || strings.Count(text, proof.PointOlder) != 1 {
+		t.Errorf("one older failed, and another was tried after it: %s", text)
+	}
+}

@@ -85,6 +85,9 @@ func (r *Runner) against(ctx context.Context, t drill.Target, req Request, done 
 	}
 	var before []proof.Drill
 	for _, one := range tries {
+		if one.point != nil && !one.point.Asked && failedOlder(before) {
+			continue // that it passed would take back that the other one failed
+		}
 		rec, err := r.try(ctx, v, one, req, before)
 		switch {
 		case err != nil:
@@ -102,6 +105,13 @@ func (r *Runner) against(ctx context.Context, t drill.Target, req Request, done 
 type try struct {
 	id    repo.ID
 	point *drill.Point // nil: the snapshot
+}
+
+// failedOlder reports whether an older archived revision has failed in this run.
+func failedOlder(drills []proof.Drill) bool {
+	return slices.ContainsFunc(drills, func(d proof.Drill) bool {
+		return d.Level.Archive() && d.Archived.Kind == proof.PointOlder && d.Outcome == proof.Failed
+	})
 }
 
 // chooseAll says what is tried, in order: snapshots first, for without them an archive is worth nothing. An archive that cannot be read keeps none

@@ -66,7 +66,7 @@ type Request struct {
 	// Targets names where to read; empty: every target in turn.
 	Targets []string
 	// ID names one snapshot, or is the unique beginning of its name; "": the newest one and older ones, as
-	// proof.Select chooses: as many as coverage needs on the schedule, else one; then the newest archived revision and another one.
+	// proof.Select chooses: as many as coverage needs on the schedule, else one; then the newest archived revision and another one, and one that is known to be bad.
 	ID string
 	// Revision or At names one point of the archive, and nothing else is tried. At is taken to the second. Not both, and not with ID.
 	Revision int64

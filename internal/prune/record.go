@@ -1,0 +1,39 @@
+package prune
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/drd-project/drd/internal/audit"
+	"github.com/drd-project/drd/internal/hint"
+)
+
+// record keeps an event about the target in the audit log. An error is a reason to delete nothing more: an attacker who destroys backups
+// must not be able to do it through drd without a trace.
+func (p *Plan) record(ctx context.Context, e audit.Event) error {
+	e.Target = p.Target
+	if e.Object == "" {
+		e.Object = p.Cluster
+	}
+	if err := audit.Require(ctx, e); err != nil {
+		return hint.New(fmt.Errorf("nothing is deleted that cannot be recorded: %w", err), "make the audit log in state_dir writable, see docs/audit.md; then prune again")
+	}
+	return nil
+}
+
+// recordResult records what became of an item. Where nothing was done to it, there is nothing to record.
+func (p *Plan) recordResult(ctx context.Context, r Result) error {
+	e := audit.Event{Name: audit.PruneDelete, Object: r.Item.Name(), Err: r.Err}
+	switch r.Outcome {
+	case NotTried, Gone:
+		return nil
+	case Locked, Changed:
+		e.Outcome = audit.Refused
+	case Deleted, Failed:
+	}
+	return p.record(ctx, e)
+}
+
+func (p *Plan) noteEnd(ctx context.Context, results Results) {
+	audit.Note(ctx, audit.Event{Name: audit.PruneEnd, Object: p.Cluster, Target: p.Target, Count: int64(results.Count(Deleted)), Err: results.Err()})
+}

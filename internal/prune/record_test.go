@@ -1,0 +1,100 @@
+package prune
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/drd-project/drd/internal/audit"
+	"github.com/drd-project/drd/internal/hint"
+)
+
+// audited is a context with an audit log at path.
+func audited(t *testing.T, path string) context.Context {
+	t.Helper()
+	return audit.Into(t.Context(), audit.New(audit.Config{
+		Place: func() (string, string) { return path, cluster }, Journal: filepath.Join(t.TempDir(), "none"),
+	}))
+}
+
+// recorded are the events in the log, a line each.
+func recorded(t *testing.T, path string) []string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var events []string
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var r audit.Record
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, fmt.Sprintf("%s %s %s %d %s", r.Event, r.Outcome, r.Object, r.Count, r.Target))
+	}
+	return events
+}
+
+// TestRecorded: the audit log has the beginning, each deletion and the end.
+func TestRecorded(t *testing.T) {
+	p := inDirectory(t)
+	ids := p.every(6*time.Hour, 3)
+	path := filepath.Join(t.TempDir(), audit.FileName)
+	plan := p.plan(last(1))
+	if err := plan.Run(audited(t, path)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		fmt.Sprintf("prune.begin begun %s 2 %s", cluster, plan.Target),
+		fmt.Sprintf("prune.delete done %s 0 %s", ids[0], plan.Target),
+		fmt.Sprintf("prune.delete done %s 0 %s", ids[1], plan.Target),
+		fmt.Sprintf("prune.end done %s 2 %s", cluster, plan.Target),
+	}
+	if d := cmp.Diff(want, recorded(t, path)); d != "" {
+		t.Error(d)
+	}
+	if results := p.plan(last(1)).Run(audited(t, path)); len(results) != 0 || len(recorded(t, path)) != 4 {
+		t.Error("a prune with nothing to delete is recorded")
+	}
+}
+
+// TestNotRecorded: nothing is deleted where it cannot be recorded, and nothing more where that stops in the middle.
+func TestNotRecorded(t *testing.T) {
+	p := inDirectory(t)
+	ids := p.every(6*time.Hour, 4)
+	state := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(state, nil, 0o600); err != nil { // no directory can be made there
+		t.Fatal(err)
+	}
+	path := filepath.Join(state, audit.FileName)
+	results := p.plan(last(1)).Run(audited(t, path))
+	if results.Count(NotTried) != 3 || results.Err() == nil || len(hint.Of(results.Err())) == 0 {
+		t.Errorf("%s, %v", results, results.Err())
+	}
+	if left := p.plan(last(1)).Deletions(); len(left) != 3 {
+		t.Errorf("%d of 3 are left to be deleted", len(left))
+	}
+
+	if err := os.Remove(state); err != nil {
+		t.Fatal(err)
+	}
+	w := &watched{Bucket: p.repo.Bucket(), before: func(string) error {
+		return errors.Join(os.RemoveAll(state), os.WriteFile(state, nil, 0o600)) // the object goes, its record cannot be written
+	}}
+	results = p.planOver(p.over(w), last(1)).Run(audited(t, path))
+	if results.Count(Deleted) != 1 || results.Count(NotTried) != 2 || results.Err() == nil {
+		t.Errorf("%s, %v", results, results.Err())
+	}
+	if left := p.plan(last(1)).Deletions(); len(left) != 2 || left[0].ID != ids[1] {
+		t.Errorf("%d of 2 are left to be deleted", len(left))
+	}
+}
