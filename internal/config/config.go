@@ -13,7 +13,7 @@
 //	range     "min..max", both ends included, in the unit of the field
 //	oneof     the words allowed, separated by |
 //	unit      "days" (a duration that may use d) or "size" (bytes, or a number with KiB, MB, …)
-//	path      "dir", "file" (public), "secret" (nobody but its owner may read it) or "program"
+//	path      "dir", "file" (public), "secret" (nobody but its owner may read it), "program" or "output" (drd writes it)
 //	default   what docs/configuration.md says of a default that is no constant
 //	mask      "url": user names, passwords and queries are hidden when shown
 //	only      "node": a verifier host, which takes no snapshots, has no use for it (see Config.Verifier)
@@ -191,11 +191,16 @@ type Verify struct {
 	MemoryLimit int64         `yaml:"memory_limit" unit:"size" range:"0..1TiB"` // bytes, of the restored etcd; 0: automatic
 }
 
-// Metrics says where the HTTP endpoint listens. An address other than loopback needs a web
+// Metrics says where the HTTP endpoint listens, and where else the daemon tells how it is. An address other than loopback needs a web
 // configuration (TLS, passwords) in the format of Prometheus' exporter toolkit.
 type Metrics struct {
 	Listen        string `yaml:"listen"`
 	WebConfigFile string `yaml:"web_config_file" path:"file"`
+	// Textfile is written every minute for the textfile collector of node_exporter, which reads *.prom.
+	Textfile string `yaml:"textfile" path:"output"`
+	// HeartbeatURLFile holds a URL that is called every minute as long as all targets are safe. Who knows it can keep the one
+	// who waits for it quiet, hence the file.
+	HeartbeatURLFile string `yaml:"heartbeat_url_file" path:"secret"`
 }
 
 const defaultS3Region = "us-east-1" // what stores other than Amazon's expect when they ignore it

@@ -111,6 +111,8 @@ func (k documentedKey) typeName() string {
 		return "secret file"
 	case pathProgram:
 		return "program"
+	case pathOutput:
+		return "file to be written"
 	}
 	switch k.Type {
 	case reflect.TypeFor[time.Duration]():

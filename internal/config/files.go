@@ -18,6 +18,7 @@ const (
 	pathFile    = "file"
 	pathSecret  = "secret"
 	pathProgram = "program"
+	pathOutput  = "output"
 )
 
 // CheckFiles checks that each file the configuration names exists and that no other user can read

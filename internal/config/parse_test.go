@@ -81,7 +81,7 @@ func TestParseEverything(t *testing.T) {
 			Schedule: "@daily", IdentityFile: "/etc/drd/drill.key", EtcdBinary: "/usr/local/bin/etcd", ScratchDir: "/srv/scratch",
 			CoverWithin: 14 * day, Fresh: FreshDrill, MemoryLimit: 3 << 30,
 		},
-		Metrics: Metrics{Listen: "0.0.0.0:9877", WebConfigFile: "/etc/drd/web.yaml"},
+		Metrics: Metrics{Listen: "0.0.0.0:9877", WebConfigFile: "/etc/drd/web.yaml", Textfile: "/var/lib/node_exporter/drd.prom", HeartbeatURLFile: "/etc/drd/heartbeat.url"},
 	}
 	got := mustParse(t, readTestdata(t, "testdata/full.yaml"))
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {

@@ -187,6 +187,9 @@ func (r rules) retention(keep Retention) {
 }
 
 func (r rules) metrics(m Metrics) {
+	if m.Textfile != "" && !strings.HasSuffix(m.Textfile, ".prom") {
+		r.fail("metrics.textfile", "name it drd.prom, in the directory of node_exporter's --collector.textfile.directory", "must end with .prom, or nobody reads it")
+	}
 	host, port, err := net.SplitHostPort(m.Listen)
 	if err != nil || !isPort(port) {
 		r.fail("metrics.listen", "for example 127.0.0.1:9877", "must be host:port")

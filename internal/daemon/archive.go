@@ -43,16 +43,17 @@ type archiving struct {
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	now     func() time.Time
+	told    *notifier
 	wanted  chan struct{} // holds a wish
 	ended   chan struct{} // closed when the tail is in the spool
 }
 
 // newArchiving makes the archive of cfg and has every snapshot told to it; nil where there is none.
-func newArchiving(ctx context.Context, cfg *Config) (*archiving, error) {
+func newArchiving(ctx context.Context, cfg *Config, tell *notifier) (*archiving, error) {
 	if cfg.Archive == nil {
 		return nil, nil
 	}
-	a := &archiving{queue: cfg.Queue, metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now, wanted: make(chan struct{}, 1), ended: make(chan struct{})}
+	a := &archiving{queue: cfg.Queue, metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now, told: tell, wanted: make(chan struct{}, 1), ended: make(chan struct{})}
 	archive, err := cfg.Archive(ctx, a.want, cfg.Metrics.ArchiveGap)
 	if err != nil {
 		return nil, err
@@ -129,24 +130,37 @@ func (a *archiving) snapshots(ctx context.Context) {
 	}
 }
 
-// tell keeps the metrics until ctx ends, and has a snapshot taken for a target that lost a part of the archive.
+// tell keeps the metrics and the status until ctx ends, and has a snapshot taken for a target that lost a part of the archive.
 func (a *archiving) tell(ctx context.Context) {
+	const loop = "archive"
+	defer a.told.pulse.away(loop)
 	gaps := make(map[string]int) // by target: how many a snapshot was wanted for
 	for _, s := range a.queue.Status() {
 		gaps[s.Target] = s.Segments.Gaps
 	}
 	for ; ctx.Err() == nil; sleep(ctx, archiveTold) {
+		a.told.pulse.within(archiveTold, loop)
 		since, whole := a.archive.Whole()
+		var newest time.Time
 		for _, s := range a.queue.Status() {
 			if acked := s.Segments.Acked; acked.Timeline != "" {
 				a.metrics.SetArchive(s.Target, acked.Revision, acked.At, a.now())
 				if whole {
 					a.metrics.SetArchivePoint(s.Target, acked.At, since)
+					newest = later(newest, acked.At)
 				}
 			}
 			a.refill(s, gaps)
 		}
+		a.told.archived(newest)
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // refill wants a snapshot for a target that lost segments: they were dropped, or damaged there. While it is away it would not

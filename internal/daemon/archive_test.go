@@ -40,7 +40,7 @@ func TestArchiveSnapshots(t *testing.T) {
 				return &backup.Result{Manifest: &repo.Manifest{}}, nil
 			},
 		}
-		a, err := newArchiving(t.Context(), &cfg)
+		a, err := newArchiving(t.Context(), &cfg, newNotifier(nil, cfg.Log))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -45,6 +45,8 @@ type Config struct {
 	// Queue brings what Backup takes to the targets; nil: nothing does.
 	Queue *replicate.Queue
 
+	// Cluster is the name that the status page shows.
+	Cluster string
 	// Readers read the catalogue of each target; ReadersOf returns them.
 	Readers []Reader
 	// Pruners apply retention to each target, after new snapshots and at most hourly; PrunersOf returns them. nil:
@@ -52,6 +54,8 @@ type Config struct {
 	Pruners []Pruner
 	// Drills are the restores for practice; nil: none are made.
 	Drills *Drills
+	// Host is what else the metrics tell of; the zero value: nothing.
+	Host Host
 	// Revision asks the protected member for its revision, RevisionOf returns one; nil: it is not asked.
 	Revision func(ctx context.Context) (int64, error)
 
@@ -62,13 +66,23 @@ type Config struct {
 	// there is none.
 	Archive func(ctx context.Context, snapshot, gap func()) (Archive, error)
 
+	// Merging merges the archive in the targets; nil: nothing is merged.
+	Merging *Merging
+
 	// Listen is the host:port of the HTTP server; port 0 is any free one, and the log names it.
 	Listen string
 	// WebConfigFile is Prometheus' web configuration with TLS and passwords; empty: plain HTTP.
 	WebConfigFile string
 
 	Metrics *metrics.Metrics
-	Log     *slog.Logger
+	// Version of drd, for the status page.
+	Version string
+	// Textfile is a file that drd's metrics are written to every minute; empty: none.
+	Textfile string
+	// HeartbeatFile holds a URL that is called every minute as long as all targets are safe; empty: none is.
+	HeartbeatFile string
+
+	Log *slog.Logger
 
 	// Notify tells the service manager; nil: systemd by NOTIFY_SOCKET, if it is set.
 	Notify func(state string) error
@@ -80,15 +94,26 @@ type Config struct {
 // could not start (the address is in use, the state directory cannot be written, the web configuration is not
 // valid), with a hint, or that the HTTP server broke.
 func Run(ctx context.Context, cfg Config) error {
+	return run(ctx, cfg, newNotifier(cfg.Notify, cfg.Log))
+}
+
+// run is Run for one of several configurations, one after the other, about which tell speaks.
+func run(ctx context.Context, cfg Config, tell *notifier) error {
 	if cfg.Now == nil {
 		cfg.Now = func() time.Time { return time.Now().Round(0) }
 	}
-	tell := newNotifier(cfg.Notify, cfg.Log)
+	cfg = watched(cfg)
 	state, err := openStateFile(cfg.StateDir)
 	if err != nil {
 		return err
 	}
-	web, err := listen(ctx, cfg)
+	board := newBoard(cfg, tell)
+	cfg.Readers = board.watching(cfg.Readers)
+	answers, err := routes(cfg.Metrics, board, newHealth(tell.pulse, probeOf(cfg.Queue)), cfg.Version, cfg.Log)
+	if err != nil {
+		return err
+	}
+	web, err := listen(ctx, cfg, answers)
 	if err != nil {
 		return err
 	}
@@ -99,7 +124,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	prunes := newPruning(cfg)
 	drills := newDrilling(cfg, state.drills(), tell, look.drilled)
-	archive, err := newArchiving(ctx, &cfg)
+	archive, err := newArchiving(ctx, &cfg, tell)
 	if err != nil {
 		return err
 	}
@@ -113,7 +138,10 @@ func Run(ctx context.Context, cfg Config) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return web.serve(ctx) })
 	g.Go(func() error { look.run(ctx); return nil })
+	g.Go(func() error { newHostWatch(cfg, tell, web).run(ctx); return nil })
 	g.Go(func() error { watch(ctx); return nil })
+	g.Go(func() error { board.run(ctx, cfg.Readers); return nil })
+	g.Go(func() error { tellOutside(ctx, cfg, board); return nil })
 	if cfg.Backup != nil {
 		ticks := newScheduler(cfg, state, tell, look.again)
 		g.Go(func() error { ticks.run(ctx); return nil })
@@ -133,6 +161,10 @@ func Run(ctx context.Context, cfg Config) error {
 		g.Go(func() error { drills.run(ctx); return nil })
 	}
 	g.Go(func() error { prunes.run(ctx); return nil })
+	if merges := newMerging(cfg, prunes.again); merges != nil {
+		g.Go(func() error { merges.run(ctx); return nil })
+	}
+	g.Go(func() error { tell.watchdog(ctx, probeOf(cfg.Queue)); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
 		tell.stopping()

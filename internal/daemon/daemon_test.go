@@ -156,7 +156,7 @@ func TestStopDuringCapture(t *testing.T) {
 	}
 	runner, member := n.runner(), &endless{streamed: make(chan struct{})}
 	n.cfg.Backup = func(ctx context.Context, slot *time.Time) (*backup.Result, error) {
-		return runner.Run(ctx, member, slot, unobserved{})
+		return runner.Run(ctx, member, slot, observer{func() {}})
 	}
 	n.start()
 	select {

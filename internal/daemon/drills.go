@@ -141,7 +141,10 @@ func (d *drilling) tryFresh(ctx context.Context, due map[string]arrival) {
 
 // run makes runs until ctx ends, and returns when no drill works any more.
 func (d *drilling) run(ctx context.Context) {
+	const loop = "drills"
+	defer d.tell.pulse.away(loop)
 	for ctx.Err() == nil {
+		d.tell.pulse.away(loop) // a drill reads targets, and takes as long as that takes
 		left := longestSleep
 		if d.Schedule != nil {
 			var slot time.Time
@@ -155,6 +158,7 @@ func (d *drilling) run(ctx context.Context) {
 			continue
 		}
 		d.tellWaiting(left)
+		d.tell.pulse.within(longestSleep, loop)
 		wait(ctx, d.wake, min(left, longestSleep))
 	}
 }
@@ -236,13 +240,18 @@ func (d *drilling) report(r verify.Result) {
 	}
 	for _, one := range r.Record.Drills {
 		attrs := []any{"target", r.Target, "snapshot", one.Snapshot, "level", string(one.Level), "seconds", one.Seconds}
+		again := "run `drd verify " + one.Snapshot + "`"
+		if a := one.Archived; a != nil {
+			attrs = append(attrs, "kind", a.Kind, "revision", a.Revision, "segments", a.Segments, "compared", a.Compared)
+			again = "run `drd verify " + a.Flag() + "`"
+		}
 		switch one.Outcome {
 		case proof.Passed:
 			d.log.Info("drill passed", append(attrs, "recovery_seconds", one.RecoverySeconds)...)
 		case proof.Failed:
-			d.log.Error("drill FAILED: this snapshot cannot be restored as it is", append(attrs, "cause", one.Cause, "hint", "run `drd verify "+one.Snapshot+"`")...)
+			d.log.Error("drill FAILED: this cannot be restored as it is", append(attrs, "cause", one.Cause, "hint", again)...)
 		default:
-			d.log.Warn("drill inconclusive: nothing was found out about the snapshot", append(attrs, "cause", one.Cause)...)
+			d.log.Warn("drill inconclusive: nothing was found out", append(attrs, "cause", one.Cause)...)
 		}
 		for _, w := range one.Warnings {
 			d.log.Warn("drill: "+w, "target", r.Target, "snapshot", one.Snapshot)

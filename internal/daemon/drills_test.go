@@ -487,8 +487,14 @@ func TestProofsTruncated(t *testing.T) {
 	}
 }
 
-// drilled stores a record that ended at that time.
+// drilled stores the record of a drill of a snapshot that ended at that time.
 func (n *node) drilled(target int, at time.Time, m *repo.Manifest, level proof.Level, o proof.Outcome) {
+	n.t.Helper()
+	n.tried(target, at, m, level, o, nil)
+}
+
+// tried stores the record of a drill of a snapshot, or of an archived revision that began with it.
+func (n *node) tried(target int, at time.Time, m *repo.Manifest, level proof.Level, o proof.Outcome, archived *proof.Archived) {
 	n.t.Helper()
 	t := n.targets[target]
 	id, err := repo.ParseID(m.ID)
@@ -500,12 +506,12 @@ func (n *node) drilled(target int, at time.Time, m *repo.Manifest, level proof.L
 		n.t.Fatal(err)
 	}
 	d := proof.Drill{
-		Snapshot: m.ID, ManifestSHA256: e.Digest, CapturedAt: id.Time, Revision: m.Revision, Level: level, Outcome: o,
+		Snapshot: m.ID, ManifestSHA256: e.Digest, CapturedAt: id.Time, Revision: m.Revision, Level: level, Outcome: o, Archived: archived,
 		Started: at.Add(-30 * time.Second), Seconds: 30, ObjectBytes: 1, DBSize: 1,
 	}
 	if o != proof.Passed {
 		d.Cause = "because"
-	} else if level == proof.LevelDrill {
+	} else if level.Boots() {
 		d.RecoverySeconds, d.Etcd = 20, "3.7.0 (embedded)"
 	}
 	rec := &proof.Record{

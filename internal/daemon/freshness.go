@@ -10,6 +10,7 @@ import (
 	"github.com/drd-project/drd/internal/metrics"
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/restore"
 )
 
 const (
@@ -26,10 +27,13 @@ const (
 
 // Reader reads the catalogue of one target.
 type Reader struct {
-	Target string // name in metrics and logs
-	Read   func(ctx context.Context) (*repo.Catalogue, error)
+	Target   string // name in metrics and logs
+	Location string // of it, for people
+	Read     func(ctx context.Context) (*repo.Catalogue, error)
 	// Proofs reads the drill records that may be about something in the catalogue; nil: they are not asked for.
 	Proofs func(ctx context.Context, c *repo.Catalogue) (*proof.History, error)
+	// Window reads what the catalogue and the archive can restore together; nil: there is no archive.
+	Window func(ctx context.Context, c *repo.Catalogue) (*restore.Window, error)
 }
 
 // freshness keeps the metrics that say how old the backups are. It reads them from the targets, so that
@@ -48,6 +52,7 @@ type freshness struct {
 
 	mu    sync.Mutex
 	known map[string]found // by target: what the last look that succeeded found
+	runs  int              // of drills that ended
 }
 
 // found is what matters of one target's catalogue.
@@ -85,6 +90,7 @@ func (f *freshness) again() {
 // drilled asks for another look soon, at the drill records too. It does not wait.
 func (f *freshness) drilled() {
 	f.mu.Lock()
+	f.runs++
 	for target, one := range f.known {
 		one.proofsAt = time.Time{}
 		f.known[target] = one
@@ -93,11 +99,12 @@ func (f *freshness) drilled() {
 	f.again()
 }
 
-func (f *freshness) proofsDue(target string) bool {
+// proofsDue says whether the records are to be read, and how many runs have ended before.
+func (f *freshness) proofsDue(target string) (runs int, due bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at := f.known[target].proofsAt
-	return at.IsZero() || time.Since(at) >= proofsEvery
+	return f.runs, at.IsZero() || time.Since(at) >= proofsEvery
 }
 
 // run looks until ctx ends. Targets are looked at independently: a dead one does not delay another.
@@ -185,7 +192,8 @@ func (f *freshness) note(target string, one found, m metrics.Target) {
 
 // lookForProofs reads what was proved of the target. Records that cannot be read leave standing what was known.
 func (f *freshness) lookForProofs(ctx context.Context, r Reader, c *repo.Catalogue) error {
-	if r.Proofs == nil || !f.proofsDue(r.Target) {
+	runs, due := f.proofsDue(r.Target)
+	if r.Proofs == nil || !due {
 		return nil
 	}
 	at := time.Now()
@@ -200,6 +208,9 @@ func (f *freshness) lookForProofs(ctx context.Context, r Reader, c *repo.Catalog
 	one := f.known[r.Target]
 	if p.truncated && !one.proofs.truncated {
 		f.log.Warn("a target holds more drill records than are read: what only the oldest say is not in the metrics", "target", r.Target, "read", len(h.Records()))
+	}
+	if f.runs != runs { // one ended meanwhile, and its records may have come too late
+		at = time.Time{}
 	}
 	one.proofs, one.proofsAt = p, at
 	f.known[r.Target] = one

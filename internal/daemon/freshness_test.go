@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/drd-project/drd/internal/metrics"
+	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal/sealtest"
 )
@@ -223,5 +224,31 @@ func TestUnreadableManifest(t *testing.T) {
 	}
 	if got := value(t, n.cfg.Metrics, "drd_recovery_point_timestamp_seconds", "t0"); got != float64(old.CaptureStart.Unix()) {
 		t.Errorf("recovery point %v", got)
+	}
+}
+
+// TestRunEndsDuringLook: the records of drills that end while others are read are read by the next look, not half an hour later.
+func TestRunEndsDuringLook(t *testing.T) {
+	n := newNode(t, 1)
+	m := n.put(n.keys.Signer, time.Hour, 10, nil, 0)
+	n.cfg.Now = time.Now
+	reader := n.cfg.Readers[0]
+	f := newFreshness(n.cfg, newNotifier(n.cfg.Notify, n.cfg.Log))
+	read, looks := reader.Proofs, 0
+	reader.Proofs = func(ctx context.Context, c *repo.Catalogue) (*proof.History, error) {
+		h, err := read(ctx, c)
+		if looks++; looks == 1 {
+			n.drilled(0, time.Now().UTC().Add(-time.Minute), m, proof.LevelDrill, proof.Passed)
+			f.drilled()
+		}
+		return h, err
+	}
+	for range 3 {
+		if err := f.look(t.Context(), reader); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := series(t, n.cfg.Metrics, "restore_estimated_seconds"); len(got) == 0 || looks != 2 {
+		t.Errorf("%d looks at the records found %v, want 2 and the drill", looks, got)
 	}
 }

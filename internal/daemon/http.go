@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,11 +25,6 @@ const (
 	closeTimeout = 5 * time.Second
 )
 
-const page = `<!DOCTYPE html>
-<html lang="en"><head><title>drd</title></head>
-<body><p>drd: <a href="/metrics">metrics</a></p></body></html>
-`
-
 // server is the HTTP side. Its address is bound before the daemon says that it is ready.
 type server struct {
 	listener  net.Listener
@@ -39,7 +33,7 @@ type server struct {
 	log       *slog.Logger
 }
 
-func listen(ctx context.Context, cfg Config) (*server, error) {
+func listen(ctx context.Context, cfg Config, answers http.Handler) (*server, error) {
 	if err := web.Validate(cfg.WebConfigFile); err != nil {
 		return nil, hint.New(fmt.Errorf("read the web configuration %s: %s", cfg.WebConfigFile, withoutValues(err)),
 			"it is in the format of Prometheus' web configuration: https://prometheus.io/docs/prometheus/latest/configuration/https/")
@@ -51,7 +45,7 @@ func listen(ctx context.Context, cfg Config) (*server, error) {
 	}
 	s := &server{listener: l, webConfig: cfg.WebConfigFile, log: cfg.Log}
 	s.http = &http.Server{
-		Handler:           routes(cfg),
+		Handler:           answers,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       headerTimeout,
 		WriteTimeout:      answerTimeout,
@@ -73,16 +67,6 @@ func listenError(err error, address string) error {
 		return hint.New(err, "another program, or another drd, listens there: see `ss -ltnp`, or change metrics.listen")
 	}
 	return hint.New(err, "metrics.listen is %q: it must be an address of this host and a port that its user may listen on", address)
-}
-
-func routes(cfg Config) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", cfg.Metrics.Handler(cfg.Log))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, page) // a client that went away is no error
-	})
-	return mux
 }
 
 // serve answers until ctx ends. An error means that it cannot answer any more.

@@ -10,7 +10,9 @@ import (
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/restore"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/storage/cache"
 )
 
 // TakeFrom takes snapshots of the member at cfg. Each has a connection of its own, with certificates and password
@@ -21,16 +23,10 @@ func TakeFrom(cfg etcd.Config, r *backup.Runner) func(context.Context, *time.Tim
 		if err != nil {
 			return nil, err
 		}
-		result, err := r.Take(ctx, client, slot, unobserved{})
+		result, err := r.Take(ctx, client, slot, observerOf(ctx))
 		return result, errors.Join(err, client.Close())
 	}
 }
-
-// unobserved is the observer of a daemon, whose backups nobody watches.
-type unobserved struct{}
-
-func (unobserved) Step(string)           {}
-func (unobserved) Progress(int64, int64) {}
 
 // RevisionOf asks the member at cfg for its revision, over a new connection each time.
 func RevisionOf(cfg etcd.Config) func(context.Context) (int64, error) {
@@ -50,18 +46,63 @@ const mostRecords = 5000
 
 // ReadersOf reads the catalogues and drill records of targets and judges signatures by trust.
 func ReadersOf(targets []replicate.Target, trust *seal.Trust) []Reader {
+	return ReadersWith(targets, trust, "", false)
+}
+
+// ReadersWith does so with what was read before, which it keeps in the directory; "": nowhere. With an archive it reads how far that
+// reaches.
+func ReadersWith(targets []replicate.Target, trust *seal.Trust, dir string, archived bool) []Reader {
 	readers := make([]Reader, len(targets))
 	for i, t := range targets {
-		known := new(proof.Cache) // a look fetches only the records that are new
-		readers[i] = Reader{
-			Target: t.Name,
-			Read:   func(ctx context.Context) (*repo.Catalogue, error) { return t.Repo.Catalogue(ctx, trust) },
-			Proofs: func(ctx context.Context, c *repo.Catalogue) (*proof.History, error) {
-				return proof.Read(ctx, t.Repo, trust, proof.ReadOptions{
-					Target: proof.Target{Name: t.Name}, Since: proof.Oldest(c.Entries), Limit: mostRecords, Cache: known,
+		readers[i] = readerOf(t, trust, func(look func(r *repo.Repository) error) error { return remembering(t.Repo, dir, look) })
+		if archived {
+			readers[i].Window = func(ctx context.Context, c *repo.Catalogue) (w *restore.Window, err error) {
+				err = remembering(t.Repo, dir, func(r *repo.Repository) error {
+					w, err = restore.ReadWindow(ctx, r, c, trust, time.Now())
+					return err
 				})
-			},
+				return w, err
+			}
 		}
 	}
 	return readers
+}
+
+func readerOf(t replicate.Target, trust *seal.Trust, with func(look func(r *repo.Repository) error) error) Reader {
+	known := new(proof.Cache) // a look fetches only the records that are new
+	return Reader{
+		Target: t.Name, Location: t.Repo.Bucket().Location(),
+		Read: func(ctx context.Context) (c *repo.Catalogue, err error) {
+			err = with(func(r *repo.Repository) error {
+				c, err = r.Catalogue(ctx, trust)
+				return err
+			})
+			return c, err
+		},
+		Proofs: func(ctx context.Context, c *repo.Catalogue) (h *proof.History, err error) {
+			err = with(func(r *repo.Repository) error {
+				h, err = proof.Read(ctx, r, trust, proof.ReadOptions{
+					Target: proof.Target{Name: t.Name}, Since: proof.Oldest(c.Entries), Limit: mostRecords, Cache: known,
+				})
+				return err
+			})
+			return h, err
+		},
+	}
+}
+
+// remembering hands out the repository with what was read of it before. Of a look at ten thousand snapshots nothing stays in memory
+// when it is over. That nothing can be kept costs time, and nothing else.
+func remembering(r *repo.Repository, dir string, look func(r *repo.Repository) error) error {
+	if dir == "" {
+		return look(r)
+	}
+	b := cache.Open(r.Bucket(), dir)
+	with, err := repo.Open(b, r.Cluster())
+	if err != nil {
+		return err
+	}
+	err = look(with)
+	_ = b.Save() // see above
+	return err
 }

@@ -19,7 +19,8 @@ type proofs struct {
 }
 
 // summarize reads the records from the newest to the oldest. cover is the time within which each snapshot should be drilled.
-// As long as a snapshot that a restore would take stands failed, the result is that, whatever passed since.
+// As long as a snapshot that a restore would take stands failed, or archived revisions of a kind do, the result is that, whatever passed
+// since.
 func summarize(h *proof.History, c *repo.Catalogue, cover time.Duration, now time.Time) proofs {
 	p := proofs{truncated: h.Truncated()}
 	p.LastPassed, _ = h.LastPassed()
@@ -36,7 +37,7 @@ func summarize(h *proof.History, c *repo.Catalogue, cover time.Duration, now tim
 			p.Failed++
 		}
 	}
-	if p.Failed > 0 {
+	if p.Failed > 0 || len(h.ArchiveFailed()) > 0 {
 		p.Result = metrics.ResultFailed
 	}
 	p.Uncovered = proof.Cover(c.Entries, h, cover, now, nil).Uncovered()

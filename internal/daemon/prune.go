@@ -22,8 +22,9 @@ import (
 const (
 	// pruneEvery is the shortest time between two prunes of a target: snapshots every minute need no more.
 	pruneEvery = time.Hour
-	// pruneTimeout bounds one prune: a target that takes longer for a few hundred deletions is as good as dead.
-	pruneTimeout = 30 * time.Minute
+	// pruneTimeout bounds one prune: a few hundred snapshots, up to 50,000 segments, and up to 4 GiB of merged ones that are read. A
+	// target that takes longer is as good as dead.
+	pruneTimeout = 60 * time.Minute
 	// gapTicks bounds how many ticks LongestGap looks at: a year of a tick every hour. A longer gap behind them is
 	// missed, which makes the producer late too early, and so deletes less.
 	gapTicks = 10_000

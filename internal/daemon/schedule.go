@@ -74,3 +74,10 @@ func (p plan) delay(slot time.Time) time.Duration {
 	_, _ = h.Write([]byte(p.node + "\n" + slot.UTC().Format(time.RFC3339))) // it cannot fail
 	return time.Duration(h.Sum64() % uint64(limit+1))
 }
+
+// NextTick is the first tick of the schedule after now, without its jitter, as the daemon answers it.
+func NextTick(s cron.Schedule, now time.Time) time.Time { return plan{ticks: onWallClock(s)}.next(now) }
+
+// ArchiveLate is how old a recovery point may be where the archive with this flush interval moves it all the time, on a quiet cluster
+// once a minute: after the node that writes it has died, another one takes over within minutes.
+func ArchiveLate(flush time.Duration) time.Duration { return 3*flush + 10*time.Minute }

@@ -62,14 +62,19 @@ func newScheduler(cfg Config, state stateFile, tell *notifier, done func()) *sch
 
 // run answers ticks until ctx ends, and returns when no backup runs any more.
 func (s *scheduler) run(ctx context.Context) {
+	const loop = "snapshots"
+	defer s.tell.pulse.away(loop)
+	ctx = withProgress(ctx, func() { s.tell.pulse.within(longestStep, loop) })
 	for ctx.Err() == nil {
 		now := s.now().UTC()
 		slot, wait := s.next(now)
 		if wait <= 0 {
+			s.tell.pulse.within(longestStep, loop)
 			s.answer(ctx, slot)
 			continue
 		}
 		s.tellWaiting(now.Add(wait))
+		s.tell.pulse.within(longestSleep, loop)
 		sleep(ctx, min(wait, longestSleep))
 	}
 }

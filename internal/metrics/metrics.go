@@ -38,11 +38,13 @@ const (
 	StageVerify      Stage = "verify"      // a run of drills failed, or could not find out, in one target
 	StagePrune       Stage = "prune"       // one target should have been pruned and was not, or not of everything
 	StageMerge       Stage = "merge"       // the archive in one target was not merged, or not all of it
+	StageTextfile    Stage = "textfile"    // the metrics could not be written to a file
+	StageHeartbeat   Stage = "heartbeat"   // nobody heard the heartbeat
 	StageState       Stage = "state"       // the schedule's state could not be read or saved
 )
 
 func stages() []Stage {
-	return []Stage{StageSnapshot, StageReplication, StageCatalogue, StageEtcd, StageVerify, StagePrune, StageMerge, StageState}
+	return []Stage{StageSnapshot, StageReplication, StageCatalogue, StageEtcd, StageVerify, StagePrune, StageMerge, StageTextfile, StageHeartbeat, StageState}
 }
 
 // Kind sorts what lies in a target.

@@ -117,8 +117,8 @@ func TestNothingKnown(t *testing.T) {
 	want := []string{
 		`drd_archive_gaps_total 0`,
 		`drd_build_info{fips_module="",go_version="",version=""} 1`,
-		`drd_errors_total{stage="catalogue"} 0`, `drd_errors_total{stage="etcd"} 0`, `drd_errors_total{stage="merge"} 0`, `drd_errors_total{stage="prune"} 0`, `drd_errors_total{stage="replication"} 0`,
-		`drd_errors_total{stage="snapshot"} 0`, `drd_errors_total{stage="state"} 0`, `drd_errors_total{stage="verify"} 0`,
+		`drd_errors_total{stage="catalogue"} 0`, `drd_errors_total{stage="etcd"} 0`, `drd_errors_total{stage="heartbeat"} 0`, `drd_errors_total{stage="merge"} 0`, `drd_errors_total{stage="prune"} 0`, `drd_errors_total{stage="replication"} 0`,
+		`drd_errors_total{stage="snapshot"} 0`, `drd_errors_total{stage="state"} 0`, `drd_errors_total{stage="textfile"} 0`, `drd_errors_total{stage="verify"} 0`,
 	}
 	if d := cmp.Diff(want, names); d != "" {
 		t.Error(d)

@@ -13,11 +13,11 @@ type ArchiveProof struct {
 	At       time.Time `json:"at"` // when that was found out
 }
 
-// judgeArchive names the archived revisions whose newest drill failed, and none of their kind has passed since.
-func (r *Report) judgeArchive(target string, f found) {
+// judgeArchive names the archived points whose newest drill failed, and none of their kind has passed since.
+func (r *Report) judgeArchive(target string, f Seen) {
 	for _, s := range f.history.ArchiveFailed() {
-		r.problem(hint.New(fmt.Errorf("target %s: the drill of archived revision %d FAILED on %s: %s", target, s.Archived.Revision, s.At.Format(time.RFC3339), s.Cause),
-			"drd verify --revision %d tries again and shows every check", s.Archived.Revision))
+		r.problem(KindProof, hint.New(fmt.Errorf("target %s: the drill of the archive at %s FAILED on %s: %s", target, &s.Archived, s.At.Format(time.RFC3339), s.Cause),
+			"drd verify %s tries again and shows every check", s.Archived.Flag()))
 	}
 }
 

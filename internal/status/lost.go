@@ -15,7 +15,7 @@ func (r *Report) judgeLost(lost []replicate.Loss) {
 		if newest == nil || t.RecoveryPoint != nil && t.RecoveryPoint.After(at.Time) {
 			continue
 		}
-		r.problem(hint.New(fmt.Errorf("target %s: it will never have snapshot %s: %s", t.Name, newest.Snapshot, repo.Printable(newest.Reason)),
+		r.problem(KindRecovery, hint.New(fmt.Errorf("target %s: it will never have snapshot %s: %s", t.Name, newest.Snapshot, repo.Printable(newest.Reason)),
 			"drd check says what is wrong with the target; drd snapshot takes a new one"))
 	}
 }

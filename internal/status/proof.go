@@ -16,11 +16,11 @@ import (
 const maxNamed = 3
 
 // judgeProof names what drills found, and where they are overdue.
-func (r *Report) judgeProof(seen []found, period time.Duration) {
+func (r *Report) judgeProof(seen []Seen, period time.Duration) {
 	for i, f := range seen {
 		t := r.Targets[i]
 		if f.unknown != nil {
-			r.problem(fmt.Errorf("target %s: its drill records: %w", t.Name, f.unknown))
+			r.problem(KindProof, fmt.Errorf("target %s: its drill records: %w", t.Name, f.unknown))
 		}
 		r.judgeFailed(t.Name, f)
 		r.judgeArchive(t.Name, f)
@@ -32,7 +32,7 @@ func (r *Report) judgeProof(seen []found, period time.Duration) {
 
 // judgeFailed names the snapshots whose newest drill failed, and what else failed in the newest run that found anything out: that
 // may be one that cannot be restored by its manifest already.
-func (r *Report) judgeFailed(target string, f found) {
+func (r *Report) judgeFailed(target string, f Seen) {
 	var failed []string
 	var last proof.Standing
 	add := func(id string, s proof.Standing) {
@@ -41,8 +41,8 @@ func (r *Report) judgeFailed(target string, f found) {
 			last = s
 		}
 	}
-	for _, e := range f.failed {
-		add(e.ID.String(), f.history.OfEntry(e))
+	for _, one := range f.failed {
+		add(one.id, one.Standing)
 	}
 	for _, rec := range f.history.LastRun(conclusive) {
 		for _, d := range rec.Drills {
@@ -59,7 +59,7 @@ func (r *Report) judgeFailed(target string, f found) {
 	if n := len(failed) - maxNamed; n > 0 {
 		failed, more = failed[:maxNamed], fmt.Sprintf(" and %d more", n)
 	}
-	r.problem(hint.New(fmt.Errorf("target %s: the drill of %s%s FAILED, the last on %s: %s", target, strings.Join(failed, ", "), more, last.At.Format(time.RFC3339), last.Cause),
+	r.problem(KindProof, hint.New(fmt.Errorf("target %s: the drill of %s%s FAILED, the last on %s: %s", target, strings.Join(failed, ", "), more, last.At.Format(time.RFC3339), last.Cause),
 		"drd verify ID tries again and shows every check; restore another snapshot, or from another target"))
 }
 
@@ -69,17 +69,17 @@ func conclusive(rec *proof.Record) bool {
 }
 
 // judgeOverdue says that no drill passed for a time. A target that is younger than that had no chance yet.
-func (r *Report) judgeOverdue(t Target, f found, late time.Duration) {
+func (r *Report) judgeOverdue(t Target, f Seen, late time.Duration) {
 	var err error
 	switch {
 	case t.Proved != nil && r.Time.Sub(*t.Proved) > late:
 		err = fmt.Errorf("target %s: the last drill that passed was on %s: more than twice the schedule's %s have passed", t.Name, t.Proved.Format(time.RFC3339), late/2)
-	case t.Proved == nil && t.Restorable > 0 && r.Time.Sub(f.oldest) > late:
+	case t.Proved == nil && t.Restorable > 0 && r.Time.Sub(*t.Oldest) > late:
 		err = fmt.Errorf("target %s: no drill of it passed yet, although verify.schedule asks for one every %s", t.Name, late/2)
 	default:
 		return
 	}
-	r.problem(hint.New(err, "drd verify shows why"))
+	r.problem(KindProof, hint.New(err, "drd verify shows why"))
 }
 
 // judgeCluster names what the newest snapshot says of the cluster that it was taken from.
@@ -89,7 +89,7 @@ func (r *Report) judgeCluster(newest *repo.Entry) {
 	}
 	m := newest.Manifest
 	if len(m.Alarms) > 0 {
-		r.problem(hint.New(fmt.Errorf("the cluster has an alarm, by its newest snapshot: %s", strings.Join(m.Alarms, ", ")),
+		r.problem(KindCluster, hint.New(fmt.Errorf("the cluster has an alarm, by its newest snapshot: %s", strings.Join(m.Alarms, ", ")),
 			"etcdctl alarm list; etcd takes no writes while NOSPACE is set, and CORRUPT means that members differ"))
 	}
 	r.judgeServer(m.EtcdVersion)
@@ -107,6 +107,6 @@ func (r *Report) judgeServer(version string) {
 		}
 	}
 	if len(bugs) > 0 {
-		r.problem(hint.New(fmt.Errorf("etcd %s is known to have %s", version, strings.Join(bugs, ", ")), "update etcd to the newest patch release of its version, %s or later", fixed))
+		r.problem(KindCluster, hint.New(fmt.Errorf("etcd %s is known to have %s", version, strings.Join(bugs, ", ")), "update etcd to the newest patch release of its version, %s or later", fixed))
 	}
 }

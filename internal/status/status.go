@@ -28,8 +28,10 @@ type Config struct {
 	Cluster string
 	Targets []replicate.Target
 	Trust   *seal.Trust
-	// Queue holds what waits for each target; its workers need not run. nil: this host takes no snapshots.
-	Queue *replicate.Queue
+	// Queue holds what waits for each target; nil: this host takes no snapshots. Its workers do not run here, unless Running says
+	// that they do.
+	Queue   *replicate.Queue
+	Running bool
 	// Newest is the newest instant that can be restored from a snapshot of a target and the archive behind it; nil: nobody
 	// looks at the archive.
 	Newest func(ctx context.Context, r *repo.Repository, snapshot *repo.Entry) (time.Time, error)
@@ -41,6 +43,13 @@ type Config struct {
 	// VerifyPeriod is the same of the schedule of drills: a target where none passed for twice that is a problem. 0: there
 	// is no such schedule.
 	VerifyPeriod time.Duration
+	// ArchiveLate is how old the newest recovery point may be where the continuous archive moves it all the time. 0: there is no
+	// archive.
+	ArchiveLate time.Duration
+	// Due is how many snapshots of a target retention lets go; nil: it is not known, or nothing is ever deleted.
+	Due func(c *repo.Catalogue, h *proof.History, now time.Time) int
+	// NextSnapshot and NextDrill are when this host takes and makes the next ones by schedule; zero: it does not.
+	NextSnapshot, NextDrill time.Time
 }
 
 // Report is one look. Its JSON form is a contract: see docs/json.md.
@@ -58,8 +67,12 @@ type Report struct {
 	Proved *time.Time `json:"proved"`
 	// ArchiveProved is the archived revision of any target that a drill restored last; nil: none ever was.
 	ArchiveProved *ArchiveProof `json:"archive_proved"`
-	Targets       []Target      `json:"targets"`
-	Problems      []Problem     `json:"problems"` // gravest first; empty when healthy
+	// RestoreSeconds is how long a restore takes, as the newest drill that passed measured it; nil: none did.
+	RestoreSeconds *float64   `json:"restore_seconds"`
+	NextSnapshot   *time.Time `json:"next_snapshot"` // by the schedule of this host; nil: it has none
+	NextDrill      *time.Time `json:"next_drill"`
+	Targets        []Target   `json:"targets"`
+	Problems       []Problem  `json:"problems"` // gravest first; empty when healthy
 
 	captured time.Time // of the newest snapshot that can be restored
 }
@@ -71,6 +84,8 @@ type Target struct {
 	Readable      bool       `json:"readable"`
 	RecoveryPoint *time.Time `json:"recovery_point"` // nil: it was not read, or holds nothing that can be restored
 	Restorable    int        `json:"restorable"`     // snapshots
+	Oldest        *time.Time `json:"oldest"`         // capture of the oldest of them
+	Due           *int       `json:"due"`            // of them, how many retention lets go; nil: not known here
 	Other         int        `json:"other"`          // snapshots that cannot be restored as they are: drd list says why
 	Waiting       int        `json:"waiting"`        // snapshots on this host that the target does not have yet
 	WaitingSince  *time.Time `json:"waiting_since"`  // capture of the oldest of them
@@ -81,39 +96,48 @@ type Target struct {
 	Failed        int           `json:"failed"` // snapshots on which the newest word is that they cannot be restored
 }
 
-// found is what judge needs of a target beside that.
-type found struct {
-	latest  *repo.Entry // the newest that a restore would take; nil: none
-	oldest  time.Time   // capture of the oldest that can be restored
-	history *proof.History
-	failed  []*repo.Entry // those that Target.Failed counts, oldest first
-	err     error         // why it was not read, or holds nothing
-	unknown error         // why its drill records were not read
-
-	unarchived error // why it is not known how far its archive reaches
-}
-
 // Problem is one thing that a person should do something about.
 type Problem struct {
+	Kind  Kind     `json:"kind"`
 	Text  string   `json:"text"`
 	Hints []string `json:"hints"`
 }
 
+// Kind says what a problem is about.
+type Kind string
+
+// The kinds of problems.
+const (
+	KindRecovery Kind = "recovery" // what can be restored from a target, or what it lacks
+	KindProof    Kind = "proof"    // what drills found out, or that they did not
+	KindCluster  Kind = "cluster"  // the protected cluster itself
+)
+
 // Look reads all targets at once and the spool. It never fails: what cannot be read is a problem.
 func Look(ctx context.Context, cfg Config, now time.Time) *Report {
-	r := &Report{Cluster: cfg.Cluster, Time: now.UTC(), Targets: make([]Target, len(cfg.Targets)), Problems: []Problem{}}
-	seen := make([]found, len(cfg.Targets))
+	seen := make([]Seen, len(cfg.Targets))
 	var wg sync.WaitGroup
 	for i, t := range cfg.Targets {
-		wg.Go(func() { r.Targets[i], seen[i] = look(ctx, t, cfg, now) })
+		wg.Go(func() { seen[i] = look(ctx, t, cfg, now) })
 	}
 	wg.Wait()
+	return Judge(cfg, seen, now)
+}
+
+// Judge says what follows from looks at all targets of the configuration, in their order. Of a
+// queue that does not run here it reads the spool, and nothing else.
+func Judge(cfg Config, seen []Seen, now time.Time) *Report {
+	r := &Report{Cluster: cfg.Cluster, Time: now.UTC(), Targets: make([]Target, len(seen)), Problems: []Problem{}}
+	for i, s := range seen {
+		r.Targets[i] = s.Target
+	}
+	r.NextSnapshot, r.NextDrill = known(cfg.NextSnapshot), known(cfg.NextDrill)
 	if cfg.Queue != nil {
-		r.queue(cfg.Queue)
+		r.queue(cfg.Queue, cfg.Running)
 	}
 	newest := r.summarize(seen)
 	r.ArchiveProved = r.newestArchive()
-	r.judge(seen, cfg.Period)
+	r.judge(seen, cfg)
 	r.judgeLost(cfg.Lost)
 	r.judgeProof(seen, cfg.VerifyPeriod)
 	r.judgeCluster(newest)
@@ -121,70 +145,32 @@ func Look(ctx context.Context, cfg Config, now time.Time) *Report {
 	return r
 }
 
-func look(ctx context.Context, t replicate.Target, cfg Config, now time.Time) (Target, found) {
-	ctx, cancel := context.WithTimeout(ctx, targetTimeout)
-	defer cancel()
-	out, seen := Target{Name: t.Name, Location: t.Repo.Bucket().Location()}, found{history: &proof.History{}}
-	c, err := t.Repo.Catalogue(ctx, cfg.Trust)
-	if err != nil {
-		seen.err = err
-		return out, seen
-	}
-	out.Readable = true
-	seen.readProof(ctx, t, c, cfg.Trust, now)
-	for i := range c.Entries {
-		e := &c.Entries[i]
-		if !e.Restorable(false) {
-			out.Other++
-			continue
-		}
-		if out.Restorable++; out.Restorable == 1 {
-			seen.oldest = e.Manifest.CaptureStart
-		}
-		if seen.history.OfEntry(e).State == proof.StateFailed {
-			seen.failed = append(seen.failed, e)
-		}
-	}
-	out.Failed = len(seen.failed)
-	if at, ok := seen.history.LastPassed(); ok {
-		out.Proved = &at
-	}
-	if at, what, ok := seen.history.LastArchivePassed(); ok {
-		out.ArchiveProved = &ArchiveProof{Revision: what.Revision, At: at}
-	}
-	if seen.latest, seen.err = c.Latest(now, false); seen.err == nil {
-		point := seen.latest.Manifest.CaptureStart
-		if cfg.Newest != nil {
-			if at, err := cfg.Newest(ctx, t.Repo, seen.latest); err != nil {
-				seen.unarchived = err
-			} else {
-				point = at
-			}
-		}
-		out.RecoveryPoint = &point
-	}
-	return out, seen
+// Safe says whether every target can restore to a recent instant, and whether that was proved as often as it should be. What is
+// wrong with the cluster itself does not count.
+func (r *Report) Safe() bool {
+	return r.RecoveryPoint != nil && !slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Kind != KindCluster })
 }
 
-// readProof reads the drill records that may be about a snapshot which is there.
-func (f *found) readProof(ctx context.Context, t replicate.Target, c *repo.Catalogue, trust *seal.Trust, now time.Time) {
-	h, err := proof.Read(ctx, t.Repo, trust, proof.ReadOptions{
-		Target: proof.Target{Name: t.Name}, Since: proof.Oldest(c.Entries), Limit: proof.MostRecords, Now: now,
-	})
-	if err != nil {
-		f.unknown = err
-		return
+// known is nil for the zero time.
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
 	}
-	f.history, f.unknown = h, h.Unreadable()
+	t = t.UTC()
+	return &t
 }
 
 // summarize chooses among the targets: the newest snapshot, and of several copies the one that is proved best. It
 // returns its entry; nil: there is none.
-func (r *Report) summarize(seen []found) *repo.Entry {
+func (r *Report) summarize(seen []Seen) *repo.Entry {
 	var newest *repo.Entry
+	var drilled time.Time // end of the drill that RestoreSeconds is of
 	for i, f := range seen {
 		if t := r.Targets[i]; t.Proved != nil && (r.Proved == nil || t.Proved.After(*r.Proved)) {
 			r.Proved = t.Proved
+		}
+		if f.took > 0 && f.tookAt.After(drilled) {
+			drilled, r.RestoreSeconds = f.tookAt, &f.took
 		}
 		if f.latest == nil {
 			continue
@@ -211,12 +197,22 @@ func worth(state string) int {
 	return slices.Index([]string{proof.StateFailed, proof.StateUnproven, proof.StateDataProved, proof.StateProved}, state)
 }
 
-func (r *Report) queue(q *replicate.Queue) {
-	waiting, err := q.Look()
-	if err != nil {
-		r.problem(err)
+func (r *Report) queue(q *replicate.Queue, running bool) {
+	waiting := q.Status
+	if !running {
+		waiting = func() []replicate.Status {
+			found, err := q.Look()
+			if err != nil {
+				r.problem(KindRecovery, err)
+			}
+			return found
+		}
 	}
-	for i, s := range waiting {
+	for _, s := range waiting() {
+		i := slices.IndexFunc(r.Targets, func(t Target) bool { return t.Name == s.Target })
+		if i < 0 {
+			continue // nobody looked at it
+		}
 		t := &r.Targets[i]
 		t.Waiting, t.Lost = s.Queued, s.Lost
 		if !s.Oldest.IsZero() {
@@ -227,38 +223,42 @@ func (r *Report) queue(q *replicate.Queue) {
 }
 
 // judge names what is wrong, gravest first.
-func (r *Report) judge(seen []found, period time.Duration) {
-	late := 2 * period
-	if period <= 0 {
+func (r *Report) judge(seen []Seen, cfg Config) {
+	late := 2 * cfg.Period
+	if cfg.Period <= 0 {
 		late = math.MaxInt64
 	}
 	if r.RecoveryPoint != nil && r.Time.Sub(r.captured) > late {
-		r.problem(hint.New(fmt.Errorf("the newest snapshot is from %s: more than twice the schedule's %s have passed", r.captured.Format(time.RFC3339), period),
+		r.problem(KindRecovery, hint.New(fmt.Errorf("the newest snapshot is from %s: more than twice the schedule's %s have passed", r.captured.Format(time.RFC3339), cfg.Period),
 			"systemctl status drd, then drd check"))
+	}
+	// One target that is ahead is enough: a directory of one node has an archive only while that node writes it.
+	if r.RecoveryPoint != nil && cfg.ArchiveLate > 0 && r.Time.Sub(*r.RecoveryPoint) > cfg.ArchiveLate {
+		r.problem(KindRecovery, hint.New(fmt.Errorf("the archive ends at %s in every target: what changed since would be lost", r.RecoveryPoint.Format(time.RFC3339)),
+			"systemctl status drd on each node: one of them must be writing it"))
 	}
 	for i, f := range seen {
 		t := r.Targets[i]
 		switch {
 		case f.err != nil:
-			r.problem(fmt.Errorf("target %s: %w", t.Name, f.err))
+			r.problem(KindRecovery, fmt.Errorf("target %s: %w", t.Name, f.err))
 		case r.RecoveryPoint.Sub(*t.RecoveryPoint) > late:
-			r.problem(hint.New(fmt.Errorf("target %s: its newest snapshot is from %s, another target has one from %s", t.Name, t.RecoveryPoint.Format(time.RFC3339), r.RecoveryPoint.Format(time.RFC3339)),
+			r.problem(KindRecovery, hint.New(fmt.Errorf("target %s: its newest snapshot is from %s, another target has one from %s", t.Name, t.RecoveryPoint.Format(time.RFC3339), r.RecoveryPoint.Format(time.RFC3339)),
 				"drd check"))
-		}
-		if f.unarchived != nil {
-			r.problem(fmt.Errorf("target %s: how far its archive reaches is not known: %w", t.Name, f.unarchived))
+		case f.unarchived != nil:
+			r.problem(KindRecovery, fmt.Errorf("target %s: how far its archive reaches is not known: %w", t.Name, f.unarchived))
 		}
 		if t.WaitingSince != nil && r.Time.Sub(*t.WaitingSince) > late {
-			r.problem(hint.New(fmt.Errorf("target %s: %d snapshots wait on this host, the oldest since %s", t.Name, t.Waiting, t.WaitingSince.Format(time.RFC3339)),
+			r.problem(KindRecovery, hint.New(fmt.Errorf("target %s: %d snapshots wait on this host, the oldest since %s", t.Name, t.Waiting, t.WaitingSince.Format(time.RFC3339)),
 				"drd check says why it takes none; the daemon goes on trying"))
 		}
 	}
 }
 
-func (r *Report) problem(err error) {
+func (r *Report) problem(kind Kind, err error) {
 	hints := hint.Of(err)
 	if hints == nil {
 		hints = []string{}
 	}
-	r.Problems = append(r.Problems, Problem{Text: cmp.Or(err.Error(), "unknown"), Hints: hints})
+	r.Problems = append(r.Problems, Problem{Kind: kind, Text: cmp.Or(err.Error(), "unknown"), Hints: hints})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
 	"os"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal/sealtest"
 	"github.com/drd-project/drd/internal/status"
+	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
 )
 
@@ -189,6 +191,33 @@ func TestLookAtTheForeign(t *testing.T) {
 	s.cfg.Trust = other.cfg.Trust
 	r := status.Look(t.Context(), s.cfg, time.Now())
 	if r.Healthy || r.RecoveryPoint != nil || r.Targets[0].Restorable != 0 || r.Targets[0].Other != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// slowBucket lists nothing until the caller gives up.
+type slowBucket struct{ storage.Bucket }
+
+func (slowBucket) List(ctx context.Context, _ string) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		<-ctx.Done()
+		yield(storage.Object{}, ctx.Err())
+	}
+}
+
+// TestSlowTarget: a target that does not answer in time delays no other, and what can be done is said.
+func TestSlowTarget(t *testing.T) {
+	s := newSite(t, 2)
+	s.put(time.Now().Add(-time.Hour), 1)
+	slow, err := repo.Open(slowBucket{s.cfg.Targets[0].Repo.Bucket()}, cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Targets[0].Repo = slow
+	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer stop()
+	r := status.Look(ctx, s.cfg, time.Now())
+	if r.RecoveryPoint == nil || r.Safe() || len(r.Problems) != 1 || len(r.Problems[0].Hints) != 1 || !strings.Contains(r.Problems[0].Hints[0], "run drd status again") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -1,0 +1,198 @@
+// Package cache remembers small objects of a bucket in one file of this host, so that looking at ten thousand backups costs the
+// listings and not ten thousand downloads.
+//
+// It rests on the one rule of a bucket: what is there never changes. An object that a listing tells of is taken from the file when
+// key, size and time of the store's clock are those that it was read with. So the listing always says what is there now, and the cache
+// only what it said. It proves nothing: whoever reads a record through it checks the signature again, as of one from the store. That the
+// store still hands an object out is asked again after a day at most, at another time for each.
+//
+// The file may be deleted at any time, and one that is damaged, or that cannot be read or written, is as good as none.
+package cache
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"hash/fnv"
+	"io"
+	"iter"
+	"maps"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/drd-project/drd/internal/storage"
+)
+
+const (
+	// largest bounds an object that is remembered, in bytes: a drill record is the largest thing that is read again and again.
+	largest = 256 << 10
+	// most bounds what is remembered of a bucket, in bytes: 20,000 snapshots and a day of segments come to a quarter of it.
+	most = 256 << 20
+	// oldest is how long an object is taken from the file, and half of it how much earlier some are read again.
+	oldest = 24 * time.Hour
+)
+
+// Bucket is a bucket, the small records of which are read from the store once. It is safe for concurrent use. Create and Delete go
+// straight through.
+type Bucket struct {
+	storage.Bucket
+	file string
+	now  func() time.Time
+
+	mu      sync.Mutex
+	known   map[string]record // by key
+	listed  map[string]storage.Object
+	scanned []string // prefixes that were listed to their end
+	size    int64    // bytes of known
+	changed bool
+}
+
+// record is the content of an object, and what the listing said of it. Its fields are in the file.
+type record struct {
+	Read     time.Time // from the store, by this machine's clock
+	Modified time.Time
+	SHA256   string
+	Content  []byte
+}
+
+// Open returns b with what the file of its location below dir remembers. A file that is of no use is ignored.
+func Open(b storage.Bucket, dir string) *Bucket { return open(b, dir, time.Now) }
+
+func open(b storage.Bucket, dir string, now func() time.Time) *Bucket {
+	name := sha256.Sum256([]byte(b.Location()))
+	c := &Bucket{Bucket: b, file: filepath.Join(dir, hex.EncodeToString(name[:8])+".records"), now: now, listed: make(map[string]storage.Object)}
+	c.known = load(c.file)
+	for _, r := range c.known {
+		c.size += int64(len(r.Content))
+	}
+	return c
+}
+
+// List yields what the store lists now, always.
+func (c *Bucket) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		for o, err := range c.Bucket.List(ctx, prefix) {
+			if err == nil && remembered(o) {
+				c.mu.Lock()
+				c.listed[o.Key] = o
+				c.mu.Unlock()
+			}
+			if !yield(o, err) || err != nil {
+				return
+			}
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.scanned = append(c.scanned, prefix)
+	}
+}
+
+// remembered says whether an object is one of those that are read again and again: manifests, commit records, drill records and
+// the signatures of them.
+func remembered(o storage.Object) bool {
+	if o.Size > largest {
+		return false
+	}
+	for _, suffix := range []string{".json", ".json.sig", ".signed"} {
+		if strings.HasSuffix(o.Key, suffix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Open reads from the file what a listing of this Bucket told of and the file has, and all else from the store.
+func (c *Bucket) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	c.mu.Lock()
+	o, listed := c.listed[key]
+	r, known := c.known[key]
+	c.mu.Unlock()
+	if !listed || offset != 0 || (length >= 0 && length < o.Size) {
+		return c.Bucket.Open(ctx, key, offset, length)
+	}
+	if known && r.is(o) && !r.stale(key, c.now()) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return io.NopCloser(bytes.NewReader(r.Content)), nil
+	}
+	src, err := c.Bucket.Open(ctx, key, offset, length)
+	if err != nil {
+		return nil, err
+	}
+	return &reader{ReadCloser: src, of: c, object: o}, nil
+}
+
+// is reports whether this was read of the object that is listed.
+func (r record) is(o storage.Object) bool {
+	return int64(len(r.Content)) == o.Size && r.Modified.Equal(o.Modified) && r.SHA256 == o.SHA256
+}
+
+// stale reports whether it is time to read the object again. A clock that was set back makes everything stale.
+func (r record) stale(key string, now time.Time) bool {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(key)) // it cannot fail
+	age := now.Sub(r.Read)
+	return age < 0 || age > oldest-time.Duration(h.Sum32()%1024)*(oldest/2/1024)
+}
+
+// reader remembers what was read to the end.
+type reader struct {
+	io.ReadCloser
+	of      *Bucket
+	object  storage.Object
+	content []byte
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if int64(len(r.content)) <= r.object.Size {
+		r.content = append(r.content, p[:n]...)
+	}
+	if errors.Is(err, io.EOF) && int64(len(r.content)) == r.object.Size {
+		r.of.keep(r.object, r.content)
+	}
+	return n, err
+}
+
+func (c *Bucket) keep(o storage.Object, content []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	size := c.size - int64(len(c.known[o.Key].Content)) + o.Size
+	if size > most {
+		return
+	}
+	c.known[o.Key] = record{c.now().Round(0), o.Modified, o.SHA256, content}
+	c.size, c.changed = size, true
+}
+
+// Save writes the file, if something is to be remembered that is not in it, or to be forgotten. It forgets what was listed before and
+// is not there any more.
+func (c *Bucket) Save() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := len(c.known)
+	maps.DeleteFunc(c.known, func(key string, _ record) bool { return c.gone(key) })
+	if !c.changed && len(c.known) == before {
+		return nil
+	}
+	c.changed = false
+	return save(c.file, c.known)
+}
+
+// gone reports that a listing went over the place of a key and did not find it.
+func (c *Bucket) gone(key string) bool {
+	if _, there := c.listed[key]; there {
+		return false
+	}
+	for _, prefix := range c.scanned {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
+}
