@@ -9,8 +9,8 @@ import (
 )
 
 func newConfig(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "check or show the configuration", RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	c.AddCommand(newConfigCheck(a), newConfigShow(a))
+	c := &cobra.Command{Use: "config", Short: "draft, check or show the configuration", RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c.AddCommand(newConfigInit(a), newConfigCheck(a), newConfigShow(a))
 	return c
 }
 

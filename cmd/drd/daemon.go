@@ -4,11 +4,14 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/daemon"
 	"github.com/drd-project/drd/internal/members"
@@ -24,23 +27,35 @@ func newDaemon(a *app) *cobra.Command {
 		Short: "run the service: scheduled snapshots, drills and metrics (systemd calls this)",
 		Long: `Takes a snapshot at every tick of snapshot.schedule, drills at every tick of verify.schedule, makes up once for ticks that
 were missed, and serves metrics. It ends on SIGTERM; a snapshot or drill under way is given up and leaves nothing behind.
+On SIGHUP it reads its configuration again: where that is good it takes effect, else the one before stays in force.
 
 On a verifier host, whose configuration has verify and neither etcd nor seal, it reads the targets and drills, and that is all.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: a.level(slog.LevelInfo)}))
-			cfg, err := a.daemonConfig(cmd, log)
-			if err != nil {
-				return err
-			}
-			return daemon.Run(cmd.Context(), cfg)
+			hangups := make(chan os.Signal, 1) // one that waits stands for all that come
+			signal.Notify(hangups, syscall.SIGHUP)
+			defer signal.Stop(hangups)
+			return a.auditedService(cmd.Context(), daemon.Service{Load: a.loadDaemon, Reload: hangups, Log: log})
 		},
 	}
 }
 
-func (a *app) daemonConfig(cmd *cobra.Command, log *slog.Logger) (daemon.Config, error) {
-	n, err := a.loadHost(cmd.Context(), log)
+// loadDaemon reads the configuration.
+func (a *app) loadDaemon() (daemon.Wiring, error) {
+	cfg, err := config.Load(a.configFile)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return func(ctx context.Context, log *slog.Logger) (daemon.Config, error) { return daemonConfig(ctx, cfg, log) }, nil
+}
+
+func daemonConfig(ctx context.Context, loaded *config.Config, log *slog.Logger) (daemon.Config, error) {
+	n, err := hostOf(ctx, loaded, log)
 	if err != nil {
 		return daemon.Config{}, err
+	}
+	if n.signer != nil {
+		n.note(audit.Event{Name: audit.SigningKeyLoad, Object: loaded.Signing.KeyFile})
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -49,8 +64,11 @@ func (a *app) daemonConfig(cmd *cobra.Command, log *slog.Logger) (daemon.Config,
 	v := currentVersion()
 	cfg := daemon.Config{
 		StateDir: n.cfg.StateDir, Node: host,
-		Readers: daemon.ReadersOf(n.targets, n.trust),
+		Cluster: n.cfg.Cluster, Version: v.Version,
+		Readers: daemon.ReadersWith(n.targets, n.trust, cacheDir(n.cfg), n.cfg.Archive.Enabled),
+		Host:    n.host(),
 		Listen:  n.cfg.Metrics.Listen, WebConfigFile: n.cfg.Metrics.WebConfigFile,
+		Textfile: n.cfg.Metrics.Textfile, HeartbeatFile: n.cfg.Metrics.HeartbeatURLFile,
 		Metrics: metrics.New(metrics.Build{Version: v.Version, GoVersion: runtime.Version(), FIPSModule: v.FIPSModule}),
 		Log:     log,
 	}
@@ -81,7 +99,7 @@ func (n *node) takesSnapshots(cfg *daemon.Config) error {
 	cfg.Backup, cfg.Queue = daemon.TakeFrom(member, n.runner), n.runner.Queue()
 	cfg.Pruners, cfg.Revision = pruners, daemon.RevisionOf(member)
 	if n.cfg.Archive.Enabled {
-		cfg.Archive = n.archive(cfg.Log)
+		cfg.Archive, cfg.Merging = n.archive(cfg.Log), n.merging()
 	}
 	cfg.Members = &members.Config{
 		Connect: n.connect, Answers: n.members, ScanBelow: n.cfg.Snapshot.HashMembersBelow, Log: cfg.Log,
@@ -127,7 +145,7 @@ func (n *node) drills(log *slog.Logger) (*daemon.Drills, error) {
 			if err != nil {
 				return nil, err
 			}
-			return runner.Run(ctx, req)
+			return auditedDrills(ctx, runner, req)
 		},
 	}, nil
 }

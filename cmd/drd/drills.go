@@ -9,6 +9,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/daemon"
 	"github.com/drd-project/drd/internal/drill"
@@ -47,19 +48,20 @@ func (s drillSetup) runner() (*verify.Runner, error) {
 	etcd := selfScratch()
 	etcd.Binary, etcd.MemoryLimit = s.etcdBinary, s.memoryLimit
 	driller, err := drill.New(drill.Config{
-		Host: host, Build: build(), Trust: s.trust, ScratchDir: s.scratch, Keys: s.keys.Find,
+		Host: host, Build: build(), Trust: s.trust, ScratchDir: s.scratch, Keys: s.keys.Find, SegmentKeys: s.keys.FindSegment,
 		Inspector: selfInspector(), Survey: selfSurvey(), Etcd: etcd, Triples: s.triples(), TakeLastRoom: s.takeLastRoom,
 	})
 	if err != nil {
 		return nil, err
 	}
 	var canOpen func(*repo.Manifest) bool
+	var canOpenSegment func(*repo.Segment) bool
 	if len(s.targets) > 0 {
-		canOpen = s.keys.CanOpen(s.targets[0].Repo)
+		canOpen, canOpenSegment = s.keys.CanOpen(s.targets[0].Repo), s.keys.CanOpenSegment(s.targets[0].Repo)
 	}
 	return verify.New(verify.Config{
 		Host: host, Targets: s.targets, Driller: driller, Trust: s.trust, OwnOnly: s.ownOnly, Signer: s.signer, StateDir: s.stateDir,
-		CoverWithin: s.coverWithin, RunsPerPeriod: s.runsPerPeriod, CanOpen: canOpen, Build: build(), Log: s.log,
+		CoverWithin: s.coverWithin, RunsPerPeriod: s.runsPerPeriod, CanOpen: canOpen, CanOpenSegment: canOpenSegment, Build: build(), Log: s.log,
 	})
 }
 
@@ -89,7 +91,7 @@ func selfSurvey() survey.Reader {
 // drillSetup is what the daemon's drills need on this host.
 func (n *node) drillSetup(log *slog.Logger) (drillSetup, error) {
 	s := drillSetup{
-		trust: n.trust, signer: n.signer, members: n.members, keys: verify.Keys{Ring: n.keys, Identities: fileIdentities(n.cfg)},
+		trust: n.trust, signer: n.signer, members: n.members, keys: verify.Keys{Ring: n.keys, Identities: fileIdentities(n.cfg, n.note)},
 		log: log,
 	}
 	for _, t := range n.targets {
@@ -114,12 +116,13 @@ func (s *drillSetup) configure(cfg *config.Config) error {
 	return nil
 }
 
-// fileIdentities reads verify.identity_file afresh each time, and asks nobody for a passphrase. nil where there is none.
-func fileIdentities(cfg *config.Config) func() ([]age.Identity, error) {
+// fileIdentities reads verify.identity_file afresh each time, and asks nobody for a passphrase. nil where there is none. note
+// keeps in the audit log that they are read.
+func fileIdentities(cfg *config.Config, note func(audit.Event)) func() ([]age.Identity, error) {
 	if cfg.Verify.IdentityFile == "" {
 		return nil
 	}
-	return func() ([]age.Identity, error) {
+	return auditedIdentities(note, cfg.Verify.IdentityFile, func() ([]age.Identity, error) {
 		return seal.LoadIdentities([]string{cfg.Verify.IdentityFile}, nil)
-	}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/restore"
 	"github.com/drd-project/drd/internal/unlock"
@@ -51,7 +52,9 @@ func (a *app) writeHeader(ctx context.Context, plan *restore.Plan, path string) 
 	if err != nil {
 		return err
 	}
-	if err := writeNew(path, content, 0o644); err != nil {
+	err = writeNew(path, content, 0o644)
+	audit.Note(ctx, audit.Event{Name: audit.HeaderExport, Object: plan.Snapshot.ID, Target: plan.Source.Name, Err: err})
+	if err != nil {
 		return fmt.Errorf("write the header: %w", err)
 	}
 	fmt.Fprintf(a.out, "header     of %s, %d bytes, not secret: %s\n", plan.Snapshot.ID, len(content), path)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/seal"
 )
@@ -23,35 +25,31 @@ reach it (a safe, a hardware token, a second person), and give the nodes its rec
 The signing key proves which node wrote a snapshot. It decrypts nothing, and every node has its own; allowed_signers
 lists the public halves for whoever restores.
 
-Nothing is ever overwritten.`
+The recovery card says where the backups are, which keys open and prove them, and what to type, with drd and without:
+card.txt and card.html, to be printed. Nothing on it is secret. With --config it names the targets; with --only card
+it is made anew, of the keys that are there.
+
+No key is ever overwritten.`
 
 func newKeygen(a *app) *cobra.Command {
 	var dir, name, only string
 	var postQuantum bool
 	c := &cobra.Command{
-		Use: "keygen", Short: "make an identity, which opens snapshots, and a signing key for a node",
+		Use: "keygen", Short: "make an identity, which opens snapshots, a signing key for a node, and a recovery card",
 		Long:    keygenLong,
-		Example: "  drd keygen --only identity --dir /media/safe\n  drd keygen --only signing --dir /etc/drd --name cp-1",
-		RunE: func(*cobra.Command, []string) error {
-			if only != "" && only != "identity" && only != "signing" {
-				return usageError{fmt.Errorf("--only %q: known are identity and signing", only)}
+		Example: "  drd keygen --only identity --dir /media/safe\n  drd keygen --only signing --dir /etc/drd --name cp-1\n  drd keygen --only card --dir /media/safe --config /etc/drd/config.yaml",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if only != "" && only != onlyIdentity && only != onlySigning && only != onlyCard {
+				return usageError{fmt.Errorf("--only %q: known are identity, signing and card", only)}
 			}
 			if !signerName.MatchString(name) {
 				return usageError{fmt.Errorf("--name %q: letters, digits and the characters . _ @ - are needed, beginning with a letter or digit", name)}
 			}
 			k := keyFiles{app: a, dir: dir}
-			if err := k.prepare(only); err != nil {
-				return err
+			if cmd.Flags().Changed("config") {
+				k.config = a.configFile
 			}
-			if only != "signing" {
-				if err := k.identity(postQuantum); err != nil {
-					return err
-				}
-			}
-			if only != "identity" {
-				return k.signing(name)
-			}
-			return nil
+			return k.all(cmd.Context(), only, name, postQuantum)
 		},
 	}
 	host, err := os.Hostname()
@@ -60,15 +58,39 @@ func newKeygen(a *app) *cobra.Command {
 	}
 	c.Flags().StringVar(&dir, "dir", ".", "`directory` for the files")
 	c.Flags().StringVar(&name, "name", host, "`name` of the node in allowed_signers")
-	c.Flags().StringVar(&only, "only", "", "make only this: identity or signing")
+	c.Flags().StringVar(&only, "only", "", "make only this: identity, signing or card")
 	c.Flags().BoolVar(&postQuantum, "post-quantum", false, "make a hybrid post-quantum identity (ML-KEM-768 with X25519); opening it without drd needs age 1.3")
 	return c
 }
 
-// keyFiles writes new key files into a directory.
+// Values of --only.
+const (
+	onlyIdentity = "identity"
+	onlySigning  = "signing"
+	onlyCard     = "card"
+)
+
+// keyFiles writes new key files into a directory, and the card of a configuration; "" is none.
 type keyFiles struct {
 	*app
-	dir string
+	dir, config string
+}
+
+func (k keyFiles) all(ctx context.Context, only, name string, postQuantum bool) error {
+	if err := k.prepare(only); err != nil {
+		return err
+	}
+	if only == "" || only == onlyIdentity {
+		if err := k.identity(ctx, postQuantum); err != nil {
+			return err
+		}
+	}
+	if only == "" || only == onlySigning {
+		if err := k.signing(ctx, name); err != nil {
+			return err
+		}
+	}
+	return k.card(only == onlyCard)
 }
 
 // signerName is what stands in front of a line of allowed_signers without meaning anything else there.
@@ -80,11 +102,14 @@ func (k keyFiles) prepare(only string) error {
 	if err := os.MkdirAll(k.dir, 0o700); err != nil {
 		return fmt.Errorf("make keys: %w", err)
 	}
+	if foreign := k.foreignCard(); foreign != "" {
+		return errTaken(foreign)
+	}
 	var names []string
-	if only != "signing" {
+	if only == "" || only == onlyIdentity {
 		names = append(names, "identity.txt", "recipient.txt")
 	}
-	if only != "identity" {
+	if only == "" || only == onlySigning {
 		names = append(names, "signing.key", "signing.key.pub")
 	}
 	for _, name := range names {
@@ -99,12 +124,13 @@ func errTaken(path string) error {
 	return hint.New(fmt.Errorf("make keys: %s: %w", path, fs.ErrExist), "choose another directory with --dir; an existing key is never overwritten")
 }
 
-func (k keyFiles) identity(postQuantum bool) error {
+func (k keyFiles) identity(ctx context.Context, postQuantum bool) error {
 	identity, recipient, err := seal.GenerateIdentity(postQuantum)
 	if err != nil {
 		return err
 	}
 	secret, err := k.write("identity.txt", 0o600, identity)
+	audit.Note(ctx, audit.Event{Name: audit.KeyGenerate, Object: filepath.Join(k.dir, "identity.txt"), Err: err})
 	if err != nil {
 		return err
 	}
@@ -117,12 +143,13 @@ func (k keyFiles) identity(postQuantum bool) error {
 	return nil
 }
 
-func (k keyFiles) signing(name string) error {
+func (k keyFiles) signing(ctx context.Context, name string) error {
 	private, public, err := seal.GenerateSigningKey(name)
 	if err != nil {
 		return err
 	}
 	secret, err := k.write("signing.key", 0o600, string(private))
+	audit.Note(ctx, audit.Event{Name: audit.KeyGenerate, Object: filepath.Join(k.dir, "signing.key"), Err: err})
 	if err != nil {
 		return err
 	}

@@ -166,8 +166,8 @@ func problems(err error) []error {
 const rootLong = `drd takes encrypted, signed snapshots of etcd, brings them to storage that nobody can
 rewrite, and brings the cluster back from there.
 
-Exit codes: 0 done, 1 failed, 2 wrong flags or configuration, 3 not healthy (status)
-or not proved (verify), 4 nothing to restore, 130 interrupted.`
+Exit codes: 0 done, 1 failed, 2 wrong flags or configuration, 3 not healthy (status),
+not proved (verify) or a finding open (check --stig), 4 nothing to restore, 130 interrupted.`
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
@@ -177,8 +177,9 @@ func newRoot(a *app) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			etcd.LogTo(a.logger())
+			a.openAudit(cmd)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -188,8 +189,8 @@ func newRoot(a *app) *cobra.Command {
 		return usageError{hint.New(err, "%s --help", cmd.CommandPath())}
 	})
 	root.AddCommand(
-		newDaemon(a), newSnapshot(a), newList(a), newStatus(a), newVerify(a), newRestore(a), newUnlock(a), newReport(a), newPrune(a), newCheck(a), newKeygen(a),
-		newConfig(a), newDemo(a), newVersion(a), newInspect(a), newSurvey(a), newScratchEtcd(a),
+		newDaemon(a), newSnapshot(a), newList(a), newStatus(a), newVerify(a), newRestore(a), newLog(a), newDiff(a), newExtract(a), newUnlock(a), newReport(a), newPrune(a), newCheck(a), newKeygen(a),
+		newConfig(a), newDemo(a), newVersion(a), newInspect(a), newSurvey(a), newPast(a), newScratchEtcd(a),
 	)
 	wrapArgs(root)
 	return root

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 //	snapshots DIR             DIR becomes a repository with two snapshots of cluster prod
 //	drilled DIR ID LEVEL OUTCOME AGO KEY
 //	                          DIR gets the record of a drill of that snapshot, so long ago, signed with that key
+//	archived DIR              the repository DIR gets segments: of a timeline that has ended, and of the snapshots', three of them merged
 //	empty DIR                 nothing is in the directory, hidden files included
 //	mode MODE FILE            the file has these permissions, in octal
 //	shape FILE OUT            the fields of a JSON document and their types go to OUT, a line each
@@ -49,7 +50,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:      *update, // the files that cmp compares with
 		Setup:              given.setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "snapshots": given.snapshots, "mode": mode, "shape": shape, "sub": substitute, "empty": emptyDir, "drilled": drilled,
+			"exits": exits, "snapshots": given.snapshots, "mode": mode, "shape": shape, "sub": substitute, "empty": emptyDir, "drilled": drilled, "archived": given.archived,
 		},
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/drd-project/drd/internal/archiver"
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/backup"
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/etcd"
@@ -29,6 +30,7 @@ type node struct {
 	trust      *seal.Trust
 	recipients *seal.Recipients
 	keys       *seal.KeyRing
+	note       func(audit.Event) // into the audit log
 	targets    []replicate.Target
 	runner     *backup.Runner
 	archiver   atomic.Pointer[archiver.Archiver] // nil: this process writes no archive
@@ -65,7 +67,12 @@ func (a *app) loadHost(ctx context.Context, log *slog.Logger) (*node, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	n := &node{cfg: cfg}
+	return hostOf(ctx, cfg, log)
+}
+
+// hostOf is loadHost for a configuration that has been read.
+func hostOf(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node, err error) {
+	n = &node{cfg: cfg, note: noteIn(ctx)}
 	if n.signer, err = configuredSigner(cfg); err != nil {
 		return nil, err
 	}

@@ -26,11 +26,11 @@ func newPrune(a *app) *cobra.Command {
 	var flags pruneFlags
 	c := &cobra.Command{
 		Use:   "prune",
-		Short: "delete the snapshots that retention no longer keeps, and say why each stays or goes",
-		Long: `Applies the section retention of the configuration to every target: prints what becomes of each snapshot, and why,
-then does exactly that. The daemon does the same after its backups. Never deleted: the newest snapshot, what this node
-does not trust or know, what is dated in the future, an upload that may be in progress, and anything at all while the newest
-snapshot is older than twice the schedule. Exit code 1 when something should have been deleted and could not be.`,
+		Short: "delete what retention no longer keeps, and say why each snapshot and segment stays or goes",
+		Long: `Applies the section retention of the configuration, and archive.keep_within, to every target: prints what becomes of each
+snapshot and segment, and why, then does exactly that. The daemon does the same after its backups. Never deleted: the newest
+snapshot, what archive.keep_within needs, what this node does not trust or know, what is dated in the future, an upload that may be
+in progress, and anything at all while the newest snapshot is older than twice the schedule. Exit code 1 when something should have been deleted and could not be.`,
 		Example: "  drd prune --dry-run\n  drd prune --target nas --json | jq '.targets[].items[] | select(.fate == \"delete\")'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.prune(cmd.Context(), flags)
@@ -109,7 +109,7 @@ func retentionPolicy(cfg *config.Config, now time.Time) (retention.Policy, error
 	r := cfg.Retention
 	return retention.Policy{
 		KeepWithin: r.KeepWithin, Last: r.Last, Hourly: r.Hourly, Daily: r.Daily, Weekly: r.Weekly, Monthly: r.Monthly, Yearly: r.Yearly,
-		MinCopies: r.MinCopies, Zone: zone, Period: daemon.LongestGap(ticks, now),
+		MinCopies: r.MinCopies, ArchiveWithin: cfg.Archive.KeepWithin, Zone: zone, Period: daemon.LongestGap(ticks, now),
 	}, nil
 }
 

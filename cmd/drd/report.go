@@ -150,7 +150,7 @@ func ticksBetween(s cron.Schedule, from, to time.Time) []time.Time {
 func parseSince(s string, now time.Time) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
-			return past(t, now)
+			return notAhead(t, now)
 		}
 	}
 	if days, ok := strings.CutSuffix(s, "d"); ok {
@@ -163,7 +163,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, hint.New(fmt.Errorf("--since %q is neither a time ago nor a time", s), "write it as 90d, 12h, 2026-01-01 or 2026-01-01T00:00:00Z")
 }
 
-func past(t, now time.Time) (time.Time, error) {
+func notAhead(t, now time.Time) (time.Time, error) {
 	if !t.Before(now) {
 		return time.Time{}, fmt.Errorf("--since %s lies in the future", t.Format(time.RFC3339))
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/restore"
-	"github.com/drd-project/drd/internal/seal"
 )
 
 const restoreLong = `Brings a snapshot back: fetches it, checks signature and hashes, decrypts it, checks the database and
@@ -174,7 +173,9 @@ func (a *app) restore(cmd *cobra.Command, f *restoreFlags) error {
 		return err
 	}
 	p := a.progress()
-	result, err := restore.Run(ctx, plan, ids, selfInspector(), restoreProgress{p})
+	result, err := auditedRestore(ctx, plan, func() (*restore.Result, error) {
+		return restore.Run(ctx, plan, ids, selfInspector(), restoreProgress{p})
+	})
 	p.finish()
 	if err != nil {
 		return err
@@ -231,13 +232,13 @@ func (f *restoreFlags) contradiction() error {
 
 func (f *restoreFlags) keys(ctx context.Context, a *app) ([]age.Identity, error) {
 	if f.fileKey != "" {
-		key, err := seal.ReadFileKey(f.fileKey)
+		key, err := readFileKey(ctx, f.fileKey)
 		if err != nil {
 			return nil, err
 		}
 		return []age.Identity{key.Identity()}, nil
 	}
-	return seal.LoadIdentities(f.identities, a.prompter(ctx))
+	return a.loadIdentities(ctx, f.identities)
 }
 
 // confirm shows the plan to a person and waits for a yes.

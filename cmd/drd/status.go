@@ -3,57 +3,94 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"text/tabwriter"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/daemon"
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/restore"
+	"github.com/drd-project/drd/internal/retention"
 	"github.com/drd-project/drd/internal/status"
+	"github.com/drd-project/drd/internal/storage/cache"
 )
 
 // errUnhealthy ends drd status with exit code 3; what is wrong was said already.
 var errUnhealthy = errors.New("not healthy")
 
 func newStatus(a *app) *cobra.Command {
-	var asJSON bool
+	var asJSON, anew bool
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "can this cluster be restored, to when, and what is wrong",
-		Long: `One screen: the verdict first, then each target with its newest restorable instant, when a drill last restored a snapshot
-of it, and what waits for it on this host.
+		Long: `One screen: the verdict first, then what is wrong and what to do, then each target with the newest instant that it can restore, what
+drills proved, what waits for it on this host, and what it holds; and when the next snapshot and drill are due.
+
 All of it is read from the targets and the spool now, and neither etcd nor the daemon is asked, so it is true when they are
-dead. Exit code 3 when anything is wrong.`,
+dead. Manifests and records, which never change, are read once and kept in the directory cache of state_dir; their
+signatures are checked each time. Exit code 3 when anything is wrong.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := a.loadAny(cmd.Context(), slog.New(slog.DiscardHandler))
 			if err != nil {
 				return err
 			}
-			cfg, err := statusConfig(n, time.Now())
-			if err != nil {
-				return usageError{err}
-			}
-			r := status.Look(cmd.Context(), cfg, time.Now())
-			if asJSON {
-				err = a.writeJSON(r)
-			} else {
-				err = writeStatus(a.out, r)
-			}
-			if err == nil && !r.Healthy {
-				err = exitError{errUnhealthy, exitUnhealthy}
-			}
-			return err
+			return a.status(cmd.Context(), n, asJSON, anew)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	c.Flags().BoolVar(&anew, "no-cache", false, "read everything anew from the targets")
 	return c
+}
+
+func (a *app) status(ctx context.Context, n *node, asJSON, anew bool) error {
+	cfg, err := statusConfig(n, time.Now())
+	if err != nil {
+		return usageError{err}
+	}
+	save := func() {}
+	if !anew {
+		cfg.Targets, save = remembering(cfg.Targets, cacheDir(n.cfg), a.logger())
+	}
+	r := status.Look(ctx, cfg, time.Now())
+	if asJSON {
+		err = a.writeJSON(r)
+	} else {
+		err = r.WriteText(a.out)
+	}
+	save() // nobody has to wait for it
+	if err == nil && !r.Healthy {
+		err = exitError{errUnhealthy, exitUnhealthy}
+	}
+	return err
+}
+
+// cacheDir remembers what was read from the targets. It may be deleted at any time.
+func cacheDir(cfg *config.Config) string { return filepath.Join(cfg.StateDir, "cache") }
+
+// remembering returns the targets with what was read from them before, and how to keep that for the next time. Nobody is told that it
+// cannot be kept but with --verbose: only time is lost.
+func remembering(targets []replicate.Target, dir string, log *slog.Logger) ([]replicate.Target, func()) {
+	var with []replicate.Target
+	var buckets []*cache.Bucket
+	for _, t := range targets {
+		b := cache.Open(t.Repo.Bucket(), dir)
+		if r, err := repo.Open(b, t.Repo.Cluster()); err == nil { // it was opened with this name before
+			buckets, t.Repo = append(buckets, b), r
+		}
+		with = append(with, t)
+	}
+	return with, func() {
+		for _, b := range buckets {
+			if err := b.Save(); err != nil {
+				log.Debug("what was read is not kept for the next time", "error", err)
+			}
+		}
+	}
 }
 
 // statusConfig is what to look at on this node. A host that only verifies has no queue and no schedule of snapshots.
@@ -64,7 +101,7 @@ func statusConfig(n *node, now time.Time) (status.Config, error) {
 		return cfg, err
 	}
 	if drills != nil {
-		cfg.VerifyPeriod = daemon.LongestGap(drills, now)
+		cfg.VerifyPeriod, cfg.NextDrill = daemon.LongestGap(drills, now), daemon.NextTick(drills, now)
 	}
 	if n.cfg.Verifier() {
 		return cfg, nil
@@ -74,78 +111,39 @@ func statusConfig(n *node, now time.Time) (status.Config, error) {
 		return cfg, err
 	}
 	if n.cfg.Archive.Enabled {
+		cfg.ArchiveLate = daemon.ArchiveLate(n.cfg.Archive.FlushInterval)
 		cfg.Newest = func(ctx context.Context, r *repo.Repository, snapshot *repo.Entry) (time.Time, error) {
 			return restore.NewestInstant(ctx, r, snapshot, n.trust)
 		}
 	}
-	cfg.Queue, cfg.Period = n.runner.Queue(), daemon.LongestGap(ticks, now)
+	cfg.Queue, cfg.Period, cfg.NextSnapshot = n.runner.Queue(), daemon.LongestGap(ticks, now), daemon.NextTick(ticks, now)
+	if cfg.Due, err = dueBy(n.cfg, now); err != nil {
+		return cfg, err
+	}
 	cfg.Lost, err = replicate.Losses(n.cfg.StateDir)
 	return cfg, err
 }
 
-func writeStatus(w io.Writer, r *status.Report) error {
-	fmt.Fprintf(w, "%s: %s\n", r.Cluster, verdict(r))
-	for _, p := range r.Problems {
-		fmt.Fprintf(w, "problem: %s\n", printable(p.Text))
-		for _, h := range p.Hints {
-			fmt.Fprintf(w, "  hint: %s\n", printable(h))
+// dueBy counts what retention lets go. It is nil where nothing is deleted, and where the archive has a word in it: which snapshots
+// that needs takes the reading of all of it to find out, which drd prune --dry-run does.
+func dueBy(cfg *config.Config, now time.Time) (func(*repo.Catalogue, *proof.History, time.Time) int, error) {
+	if cfg.Retention == (config.Retention{}) || cfg.Archive.Enabled {
+		return nil, nil
+	}
+	policy, err := retentionPolicy(cfg, now)
+	if err != nil {
+		return nil, err
+	}
+	return func(c *repo.Catalogue, h *proof.History, now time.Time) int {
+		today := policy
+		today.Proved = h.Proved()
+		due := 0
+		decisions, _ := retention.Decide(c, nil, today, now)
+		for _, d := range decisions {
+			if d.Fate == retention.Delete && d.Entry.Manifest != nil {
+				due++
+			}
 		}
-	}
-	fmt.Fprintln(w)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "TARGET\tRECOVERY POINT\tAGE\tPROVED\tSNAPSHOTS\tUNUSABLE\tFAILED\tWAITING\tSINCE\tLOST\tLOCATION")
-	for _, x := range r.Targets {
-		have, other, failed := "-", "-", "-" // not known
-		if x.Readable {
-			have, other, failed = fmt.Sprint(x.Restorable), fmt.Sprint(x.Other), fmt.Sprint(x.Failed)
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\n", printable(x.Name), instant(x.RecoveryPoint), since(r.Time, x.RecoveryPoint),
-			since(r.Time, x.Proved), have, other, failed, x.Waiting, instant(x.WaitingSince), x.Lost, printable(x.Location))
-	}
-	if err := t.Flush(); err != nil {
-		return fmt.Errorf("write the status: %w", err)
-	}
-	return nil
-}
-
-func verdict(r *status.Report) string {
-	if r.RecoveryPoint == nil {
-		return "NOT RECOVERABLE: no target that could be read holds a snapshot to restore"
-	}
-	text := fmt.Sprintf("recoverable to %s (%s ago), %s", instant(r.RecoveryPoint), since(r.Time, r.RecoveryPoint), proved(r))
-	if !r.Healthy {
-		text += ", and something is wrong"
-	}
-	return text
-}
-
-// proved says what is known of the newest snapshot, and where that is not all, when a restore last worked.
-func proved(r *status.Report) string {
-	at := "never"
-	if r.Proved != nil {
-		at = longAgo(r.Time, *r.Proved)
-	}
-	switch r.Proof {
-	case proof.StateProved:
-		return "proved: a drill restored it " + longAgo(r.Time, *r.ProofAt)
-	case proof.StateDataProved:
-		return "its data proved " + longAgo(r.Time, *r.ProofAt) + "; last drill passed: " + at
-	case proof.StateFailed:
-		return "but its drill FAILED " + longAgo(r.Time, *r.ProofAt) + "; last drill passed: " + at
-	}
-	return "unproven: no restore of it was tried; last drill passed: " + at
-}
-
-func instant(t *time.Time) string {
-	if t == nil {
-		return "-"
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-func since(now time.Time, t *time.Time) string {
-	if t == nil {
-		return "-"
-	}
-	return ago(now.Sub(*t))
+		return due
+	}, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/seal"
@@ -56,15 +57,16 @@ func (a *app) unlock(ctx context.Context, f *unlockFlags, path string) error {
 	case f.output == "" && a.toTerminal:
 		return usageError{hint.New(errors.New("the key is a secret, and standard output is a terminal"), "--output FILE writes it to a file, --output - shows it all the same")}
 	}
-	header, err := a.readRequest(f, path)
+	header, of, err := a.readRequest(f, path)
 	if err != nil {
 		return err
 	}
-	ids, err := seal.LoadIdentities(f.identities, a.prompter(ctx))
+	ids, err := a.loadIdentities(ctx, f.identities)
 	if err != nil {
 		return err
 	}
 	key, err := seal.Unlock(header, ids)
+	audit.Note(ctx, audit.Event{Name: audit.FileKeyRecover, Object: path + of, Err: err})
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -81,47 +83,47 @@ func (a *app) unlock(ctx context.Context, f *unlockFlags, path string) error {
 	return nil
 }
 
-// readRequest returns the header in a file, and tells what it is said to be of.
-func (a *app) readRequest(f *unlockFlags, path string) ([]byte, error) {
+// readRequest returns the header in a file, and tells what it is said to be of; of says it in the audit log.
+func (a *app) readRequest(f *unlockFlags, path string) (header []byte, of string, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("read header: %w", err)
+		return nil, "", fmt.Errorf("read header: %w", err)
 	}
 	defer file.Close()
 	in := bufio.NewReader(file)
 	if begin, err := in.Peek(1); err == nil && unlock.Looks(begin) {
 		return a.readStatement(f, path, in)
 	}
-	header, err := seal.Header(in)
+	header, err = seal.Header(in)
 	if err != nil {
-		return nil, hint.New(fmt.Errorf("%s: %w", path, err), "drd restore --header-out FILE writes one")
+		return nil, "", hint.New(fmt.Errorf("%s: %w", path, err), "drd restore --header-out FILE writes one")
 	}
 	if f.trust != "" {
-		return nil, hint.New(fmt.Errorf("%s: it is a header alone, with no signed manifest to check", path), "drd restore --header-out FILE writes one with its manifest")
+		return nil, "", hint.New(fmt.Errorf("%s: it is a header alone, with no signed manifest to check", path), "drd restore --header-out FILE writes one with its manifest")
 	}
 	fmt.Fprintln(a.aside(f), "header     by itself: nothing says which snapshot it is of")
-	return header, nil
+	return header, "", nil
 }
 
 // readStatement reads a request, and says what it proves and what not.
-func (a *app) readStatement(f *unlockFlags, path string, in io.Reader) ([]byte, error) {
+func (a *app) readStatement(f *unlockFlags, path string, in io.Reader) (header []byte, of string, err error) {
 	content, err := io.ReadAll(io.LimitReader(in, unlock.Max+1))
 	if err != nil {
-		return nil, fmt.Errorf("read header: %w", err)
+		return nil, "", fmt.Errorf("read header: %w", err)
 	}
 	request, err := unlock.Parse(content)
 	if err != nil {
-		return nil, hint.New(fmt.Errorf("%s: %w", path, err), "drd restore --header-out FILE writes one")
+		return nil, "", hint.New(fmt.Errorf("%s: %w", path, err), "drd restore --header-out FILE writes one")
 	}
 	signature := "not checked: --trust FILE names the allowed signers"
 	if f.trust != "" {
 		trust, err := seal.LoadTrust(f.trust)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, "", usageError{err}
 		}
 		signer, err := request.Verify(trust)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, "", fmt.Errorf("%s: %w", path, err)
 		}
 		signature = fmt.Sprintf("good, by %s %s", signer.Principal, signer.Fingerprint)
 	}
@@ -130,7 +132,7 @@ func (a *app) readStatement(f *unlockFlags, path string, in io.Reader) ([]byte, 
 	fmt.Fprintf(out, "object     SHA-256 %s, %s\n", m.Object.SHA256, disk.Size(m.Object.Size))
 	fmt.Fprintf(out, "signature  of the manifest: %s\n", printable(signature))
 	fmt.Fprintln(out, "not proved that the header is of this object: the key opens whichever object it is of")
-	return request.Header, nil
+	return request.Header, ", said to be of " + m.ID, nil
 }
 
 // aside is where people read what happens: standard output may take the key.
