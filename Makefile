@@ -21,7 +21,7 @@ NOSKIP := go run ./test/tools/noskip
 UNIT = $$(go list ./... | grep -v -e /test/integration -e /test/monitoring -e /test/systemd -e /bench)
 # Their tests wait for many real etcds and read many gigabytes, which the race detector makes three times slower:
 # they run with it in test-long.
-SLOW = -e '/cmd/drd$$' -e '/archive/follow$$' -e '/internal/restore$$' -e '/internal/drill$$' -e '/internal/members$$'
+SLOW = -e '/cmd/drd$$' -e '/archive/follow$$' -e '/internal/restore$$' -e '/internal/drill$$' -e '/internal/members$$' -e '/internal/demo$$' -e '/internal/past$$'
 
 .PHONY: help
 help: ## list the targets

@@ -100,11 +100,19 @@ func (n *node) pid() int {
 	return pid
 }
 
+// wantActive waits while it reloads: the service says so itself, and ExecReload= is over before.
 func (n *node) wantActive() {
 	n.t.Helper()
-	if state := n.property("drd", "ActiveState"); state != "active" {
-		n.t.Fatalf("drd is %s\n%s", state, n.journal())
-	}
+	n.within(10*time.Second, "an active service", func() error {
+		state := n.property("drd", "ActiveState")
+		if state != "active" && state != "reloading" {
+			n.t.Fatalf("drd is %s\n%s", state, n.journal())
+		}
+		if state != "active" {
+			return fmt.Errorf("it is %s", state)
+		}
+		return nil
+	})
 }
 
 // change edits the configuration as an operator would.
