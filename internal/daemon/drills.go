@@ -211,7 +211,11 @@ func (d *drilling) try(ctx context.Context, req verify.Request) (left []string, 
 		begun = true
 		d.report(r)
 		outcome := r.Outcome()
-		if outcome == proof.Passed || errors.Is(r.Err, repo.ErrNothing) {
+		nothing := errors.Is(r.Err, repo.ErrNothing)
+		if nothing && req.Trigger == proof.TriggerSchedule { // the first snapshot of a new target may be under way
+			left = append(left, r.Target)
+		}
+		if outcome == proof.Passed || nothing {
 			return
 		}
 		d.metrics.Error(metrics.StageVerify)

@@ -169,6 +169,9 @@ func (f *freshness) askRevision(ctx context.Context) error {
 // look reads one target and publishes what it and the cluster have now.
 func (f *freshness) look(ctx context.Context, r Reader) error {
 	c, err := r.Read(ctx)
+	if err == nil && unreadable(c) != nil { // pruned between the listing and the reading, mostly: what is there now is listed again
+		c, err = r.Read(ctx)
+	}
 	if err != nil {
 		return err
 	}
