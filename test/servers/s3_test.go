@@ -53,7 +53,11 @@ func TestSmallDrive(t *testing.T) {
 		return err
 	}
 	var api smithy.APIError
-	if err := put(large); !errors.As(err, &api) {
+	err := put(large)
+	for tries := 1; err != nil && !errors.As(err, &api) && tries < 10; tries++ {
+		err = put(large) // it answers before it has read all, and closes: the answer may be lost to who still writes
+	}
+	if !errors.As(err, &api) {
 		t.Errorf("put more than there is room for: %v", err)
 	}
 	if err := put(large[:1<<20]); err != nil {
