@@ -55,16 +55,16 @@ func newLog(a *app) *cobra.Command {
 }
 
 func (f *logFlags) complete() error {
+	if f.key == "" && f.namespace == "" { // said before the missing identity, which is a key too
+		return usageError{fmt.Errorf("whose history: give --key, --key with --prefix, or --namespace")}
+	}
 	if f.isPrefix {
 		f.key, f.prefix = "", f.key
 	}
 	if err := f.pastFlags.complete(); err != nil {
 		return err
 	}
-	switch {
-	case f.selection.All():
-		return usageError{fmt.Errorf("whose history: give --key, --key with --prefix, or --namespace")}
-	case f.from.after(f.to):
+	if f.from.after(f.to) {
 		return usageError{fmt.Errorf("--from %s comes after --to %s", &f.from, &f.to)}
 	}
 	return nil

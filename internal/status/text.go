@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -24,7 +25,7 @@ func (r *Report) Verdict() string {
 	}
 	parts := []string{fmt.Sprintf("recoverable to %s (%s)", instant(r.RecoveryPoint), r.since(*r.RecoveryPoint)), r.proved()}
 	if s := r.RestoreSeconds; s != nil && r.Proof != proof.StateFailed {
-		parts = append(parts, "RTO "+Coarse(time.Duration(*s*float64(time.Second))))
+		parts = append(parts, "RTO "+Coarse(time.Duration(math.Max(1, *s)*float64(time.Second))))
 	}
 	text := strings.Join(parts, ", ")
 	if !r.Healthy {
