@@ -9,6 +9,7 @@ import (
 	_ "embed"
 	"fmt"
 	htmltemplate "html/template"
+	"io"
 	"net/url"
 	"strings"
 	texttemplate "text/template"
@@ -177,6 +178,10 @@ func (c Card) view() view {
 // Text is the card for a terminal.
 func (c Card) Text() ([]byte, error) {
 	parsed, err := texttemplate.New("card").Parse(text)
+	return c.fill(parsed, err)
+}
+
+func (c Card) fill(parsed interface{ Execute(io.Writer, any) error }, err error) ([]byte, error) {
 	var out bytes.Buffer
 	if err == nil {
 		err = parsed.Execute(&out, c.view())
@@ -190,12 +195,5 @@ func (c Card) Text() ([]byte, error) {
 // HTML is the card for a printer: one page of A4 or Letter, with nothing outside of it.
 func (c Card) HTML() ([]byte, error) {
 	parsed, err := htmltemplate.New("card").Parse(page)
-	var out bytes.Buffer
-	if err == nil {
-		err = parsed.Execute(&out, c.view())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("recovery card: %w", err)
-	}
-	return out.Bytes(), nil
+	return c.fill(parsed, err)
 }

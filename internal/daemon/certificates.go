@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
-	"fmt"
 	"net/url"
-	"os"
 
 	"github.com/drd-project/drd/internal/metrics"
+	"github.com/drd-project/drd/internal/preflight"
 )
 
 // far asks what lasts. What cannot be found out leaves standing what was known.
@@ -54,14 +52,7 @@ func (h *hostWatch) file(use metrics.CertificateUse, target, path string) {
 		return
 	}
 	h.look(path, func() error {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		first, err := firstToEnd(b)
-		if err != nil {
-			err = fmt.Errorf("%s: %w", path, err)
-		}
+		first, err := preflight.FirstToEnd(path)
 		return h.certificate(use, target, first, err)
 	})
 }
@@ -71,28 +62,6 @@ func (h *hostWatch) certificate(use metrics.CertificateUse, target string, c *x5
 		h.metrics.SetCertificate(use, target, c.NotBefore, c.NotAfter)
 	}
 	return err
-}
-
-// firstToEnd is the certificate of a PEM file that ends before the others: a chain breaks there. The key beside it, which
-// some files hold too, is not looked at.
-func firstToEnd(text []byte) (*x509.Certificate, error) {
-	var first *x509.Certificate
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("read a certificate: %w", err)
-		}
-		if first == nil || c.NotAfter.Before(first.NotAfter) {
-			first = c
-		}
-	}
-	if first == nil {
-		return nil, errors.New("it holds no PEM certificate")
-	}
-	return first, nil
 }
 
 // members tells of the certificate that ends first among those that etcd's members show.

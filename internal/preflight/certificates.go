@@ -33,7 +33,7 @@ func checkCertificateFiles(cfg *config.Config) []Check {
 		if f.path == "" {
 			continue
 		}
-		first, err := firstToEnd(f.path)
+		first, err := FirstToEnd(f.path)
 		if err != nil {
 			checks = append(checks, fail(f.name, err))
 			continue
@@ -43,8 +43,8 @@ func checkCertificateFiles(cfg *config.Config) []Check {
 	return checks
 }
 
-// firstToEnd is the certificate of a PEM file that ends before the others: a chain breaks there.
-func firstToEnd(path string) (*x509.Certificate, error) {
+// FirstToEnd is the certificate of a PEM file that ends before the others: a chain breaks there. Keys beside it are not looked at.
+func FirstToEnd(path string) (*x509.Certificate, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read a certificate: %w", err)

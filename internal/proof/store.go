@@ -10,9 +10,13 @@ import (
 	"github.com/drd-project/drd/internal/seal"
 )
 
-// maxTaken bounds how many IDs, a second apart, are tried before giving up: other processes of this host that write
-// records in the same seconds are two or three at most.
-const maxTaken = 10
+// maxTaken bounds how many IDs, a second apart, are tried before giving up. Drills of a small cluster take a fraction of a second, so a few
+// runs of them, or two processes of this host, use up the seconds ahead. They are taken one after the other: the order of the IDs is
+// that in which the records were written. What is dated further in the future is not believed (repo.FutureSkew).
+const maxTaken = 120
+
+// maxApart is how far the time of an ID may be from the end of the run: maxTaken seconds, and clocks that differ. The format says so.
+const maxApart = 310 * time.Second
 
 // Put writes a signed record into the repository that it is about, the signature first. It may be called again after any
 // failure, with the same Signed. An ID that is taken by another record is an error wrapping repo.ErrConflict.
@@ -28,7 +32,7 @@ func Put(ctx context.Context, r *repo.Repository, s *Signed) error {
 }
 
 // Store signs a record and puts it into the repository, as several ones where it is too large for one. An ID that is taken
-// is moved on by a second. left are the signed records that are not there because of err: Pending keeps them.
+// is moved on. left are the signed records that are not there because of err: Pending keeps them.
 func Store(ctx context.Context, r *repo.Repository, rec *Record, s *seal.Signer) (stored, left []*Signed, err error) {
 	var failed []error
 	for _, part := range Split(rec) {

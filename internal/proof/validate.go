@@ -97,7 +97,7 @@ func (w *wrong) identity(rec *Record) {
 	// The time in the ID is what the signature is judged by, and Ended is when the record says that something is proved. If they
 	// could differ, a key that has expired would go on proving.
 	off := at.Sub(rec.Ended).Abs()
-	w.unless(off <= repo.FutureSkew+maxTaken*time.Second, "id: its time is not that of the end of the run")
+	w.unless(off <= maxApart, "id: its time is not that of the end of the run")
 	w.unless(rec.Ended.Sub(rec.Started) <= longestRun, "started: more than %s before the end", longestRun)
 }
 

@@ -198,7 +198,7 @@ func (a *archived) isRed(m moment) {
 	for _, d := range a.verified(a.fails(3, "verify", "--json", "--data-only")) {
 		if d.Outcome == "failed" && d.Archived != nil && strings.Contains(d.Cause, segment) {
 			failed++
-		} else if d.Archived != nil || d.Outcome != "passed" {
+		} else if d.Outcome != "passed" { // another older point may be tried beside the bad one
 			a.t.Errorf("%+v", d)
 		}
 	}
