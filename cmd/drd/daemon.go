@@ -65,7 +65,7 @@ func daemonConfig(ctx context.Context, loaded *config.Config, log *slog.Logger) 
 	cfg := daemon.Config{
 		StateDir: n.cfg.StateDir, Node: host,
 		Cluster: n.cfg.Cluster, Version: v.Version,
-		Readers: daemon.ReadersWith(n.targets, n.trust, cacheDir(n.cfg), n.cfg.Archive.Enabled),
+		Readers: daemon.ReadersOf(n.targets, n.trust, cacheDir(n.cfg), n.cfg.Archive.Enabled),
 		Host:    n.host(),
 		Listen:  n.cfg.Metrics.Listen, WebConfigFile: n.cfg.Metrics.WebConfigFile,
 		Textfile: n.cfg.Metrics.Textfile, HeartbeatFile: n.cfg.Metrics.HeartbeatURLFile,

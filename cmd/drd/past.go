@@ -15,6 +15,7 @@ import (
 	"github.com/drd-project/drd/internal/archive"
 	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/internal/kube"
 	"github.com/drd-project/drd/internal/past"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/restore"
@@ -90,6 +91,14 @@ func (f *pastFlags) complete() error {
 func (f *pastFlags) keys(ctx context.Context, a *app) ([]age.Identity, error) {
 	one := restoreFlags{identities: f.identities, fileKey: f.fileKey}
 	return one.keys(ctx, a)
+}
+
+// decoderOf shows values; nil where they are not to be shown.
+func decoderOf(values bool) (*kube.Decoder, error) {
+	if !values {
+		return nil, nil //nolint:nilnil // none is needed
+	}
+	return kube.NewDecoder()
 }
 
 // pastPoint is the value of --from, --to and --at: a time, or a revision. A revision is a number, which no time is.

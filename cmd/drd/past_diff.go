@@ -114,11 +114,9 @@ type diffOutput struct {
 
 func (a *app) newDiffOutput(f *diffFlags, v *view, t *past.Times) (*diffOutput, error) {
 	o := &diffOutput{a: a, times: t, values: f.values, summary: f.summary}
-	if f.values {
-		var err error
-		if o.kube, err = kube.NewDecoder(); err != nil {
-			return nil, err
-		}
+	var err error
+	if o.kube, err = decoderOf(f.values); err != nil {
+		return nil, err
 	}
 	if f.json {
 		o.json = a.newJSONList(struct {

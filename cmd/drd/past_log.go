@@ -124,11 +124,9 @@ type logOutput struct {
 
 func (a *app) newLogOutput(f *logFlags, v *view, t *past.Times) (*logOutput, error) {
 	o := &logOutput{a: a, times: t, values: f.values, view: v, limited: !f.from.isZero()}
-	if f.values {
-		var err error
-		if o.kube, err = kube.NewDecoder(); err != nil {
-			return nil, err
-		}
+	var err error
+	if o.kube, err = decoderOf(f.values); err != nil {
+		return nil, err
 	}
 	if f.json {
 		o.json = a.newJSONList(struct {

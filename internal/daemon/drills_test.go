@@ -433,7 +433,7 @@ func TestProofsOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader := ReadersOf([]replicate.Target{{Name: "t0", Repo: r}}, n.keys.Trust)[0]
+	reader := ReadersOf([]replicate.Target{{Name: "t0", Repo: r}}, n.keys.Trust, "", false)[0]
 	m := n.put(n.keys.Signer, time.Hour, 10, nil, 0)
 	for i := range 3 {
 		n.drilled(0, time.Now().UTC().Add(time.Duration(i-5)*time.Minute), m, proof.LevelDrill, proof.Passed)

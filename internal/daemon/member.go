@@ -44,14 +44,9 @@ func RevisionOf(cfg etcd.Config) func(context.Context) (int64, error) {
 // bytes stay in memory.
 const mostRecords = 5000
 
-// ReadersOf reads the catalogues and drill records of targets and judges signatures by trust.
-func ReadersOf(targets []replicate.Target, trust *seal.Trust) []Reader {
-	return ReadersWith(targets, trust, "", false)
-}
-
-// ReadersWith does so with what was read before, which it keeps in the directory; "": nowhere. With an archive it reads how far that
-// reaches.
-func ReadersWith(targets []replicate.Target, trust *seal.Trust, dir string, archived bool) []Reader {
+// ReadersOf reads the catalogues and drill records of targets and judges signatures by trust. What it has read it keeps in the
+// directory; "": nowhere. With an archive it reads how far that reaches.
+func ReadersOf(targets []replicate.Target, trust *seal.Trust, dir string, archived bool) []Reader {
 	readers := make([]Reader, len(targets))
 	for i, t := range targets {
 		readers[i] = readerOf(t, trust, func(look func(r *repo.Repository) error) error { return remembering(t.Repo, dir, look) })

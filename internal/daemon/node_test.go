@@ -74,7 +74,7 @@ func newNode(t *testing.T, targets int) *node {
 	}
 	n.cfg = Config{
 		StateDir: filepath.Join(t.TempDir(), "state"), Schedule: ticks(t, "0 0 1 1 *", time.UTC),
-		Readers: ReadersOf(n.targets, n.keys.Trust), Listen: "127.0.0.1:0", Metrics: metrics.New(metrics.Build{Version: "test"}),
+		Readers: ReadersOf(n.targets, n.keys.Trust, "", false), Listen: "127.0.0.1:0", Metrics: metrics.New(metrics.Build{Version: "test"}),
 		Log:    slog.New(slog.NewTextHandler(n.log, nil)),
 		Notify: func(string) error { return nil },
 		Backup: func(ctx context.Context, _ *time.Time) (*backup.Result, error) {

@@ -257,7 +257,7 @@ func TestReadersThatRemember(t *testing.T) {
 	m := n.put(n.keys.Signer, time.Hour, 100, nil, 0)
 	dir := filepath.Join(t.TempDir(), "cache")
 	look := func() *repo.Catalogue {
-		r := ReadersWith(n.targets, n.keys.Trust, dir, true)[0]
+		r := ReadersOf(n.targets, n.keys.Trust, dir, true)[0]
 		c, err := r.Read(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -170,7 +170,7 @@ func (w *weekHost) boot() {
 	w.must(err)
 	w.cfg = Config{
 		StateDir: w.disk, Node: "node-1", Cluster: "prod-east", Schedule: ticks(w.t, weekTicks, w.zone), Backup: w.backup, Queue: w.queue,
-		Readers: ReadersOf(w.targets, w.keys.Trust), Pruners: PrunersOf(w.targets, w.keys.Trust, w.policy),
+		Readers: ReadersOf(w.targets, w.keys.Trust, "", false), Pruners: PrunersOf(w.targets, w.keys.Trust, w.policy),
 		Drills:   &Drills{Schedule: ticks(w.t, weekDrills, w.zone), Fresh: proof.LevelData, CoverWithin: DefaultCover, Run: drills.Run},
 		Host:     Host{Directories: map[metrics.Directory]string{metrics.DirectoryState: w.disk}, Targets: []HostTarget{{Name: "primary", Endpoint: w.clock.url}}},
 		Revision: func(context.Context) (int64, error) { return w.revision(), nil },
