@@ -126,9 +126,13 @@ func readProof(ctx context.Context, r *repo.Repository, c *repo.Catalogue, trust
 // proofTarget is what drill records must be about to prove what this source holds. Only a name out of a configuration says
 // anything: without one, every source is called alike.
 func (f *repositoryFlags) proofTarget(s restore.Source) proof.Target {
-	t := proof.Target{Location: s.Repo.Bucket().Location()}
+	return f.proofTargetAt(s.Name, s.Repo.Bucket().Location())
+}
+
+func (f *repositoryFlags) proofTargetAt(name, location string) proof.Target {
+	t := proof.Target{Location: location}
 	if len(f.urls) == 0 {
-		t.Name = s.Name
+		t.Name = name
 	}
 	if !f.at.IsZero() { // a bucket as it was says so in its location
 		t.Location, _, _ = strings.Cut(t.Location, " as of ")

@@ -196,14 +196,26 @@ func newRoot(a *app) *cobra.Command {
 	return root
 }
 
+// noArguments refuses arguments of a command that has flags only. cobra.NoArgs would call them unknown commands.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no arguments, only flags: %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
 // wrapArgs makes wrong positional arguments a usage error of every command.
 func wrapArgs(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		wrapArgs(sub)
 	}
 	check := c.Args
-	if check == nil {
+	switch {
+	case check != nil:
+	case c.HasSubCommands():
 		check = cobra.NoArgs
+	default:
+		check = noArguments
 	}
 	c.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {

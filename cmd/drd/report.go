@@ -37,7 +37,6 @@ target, recovery point and recovery time achieved, missed ticks, losses and fail
 that it stands in, with its SHA-256, so that the evidence can be checked without drd. Records whose signature is not trusted are
 listed and not counted. What the report does not prove is said at its end.`,
 		Example: "  drd report --since 90d\n  drd report --since 2026-01-01 --html > report.html",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.report(cmd.Context(), f, time.Now())
 		},

@@ -156,6 +156,7 @@ func (a *app) restore(cmd *cobra.Command, f *restoreFlags) error {
 	if f.headerOut != "" {
 		return a.writeHeader(ctx, plan, f.headerOut)
 	}
+	plan.Measure(ctx, trust, f.repository.proofTargetAt(plan.Source.Name, plan.Source.Location))
 	if f.dryRun {
 		if f.json {
 			return a.writeJSON(plan)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/fips140"
 	"fmt"
 	"runtime"
@@ -11,8 +12,9 @@ import (
 	"github.com/drd-project/drd/internal/repo"
 )
 
-// version is set by the release build (-ldflags "-X main.version=…"); else the module's own says it.
-var version string
+// version and commit are set by the build of the packages (-ldflags "-X main.version=… -X main.commit=…"), which keeps everything else
+// of the checkout out; else the module's own say it.
+var version, commit string
 
 type versionInfo struct {
 	Version    string `json:"version"`
@@ -23,13 +25,13 @@ type versionInfo struct {
 }
 
 func currentVersion() versionInfo {
-	v := versionInfo{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	v := versionInfo{Version: version, Commit: commit, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if v.Version == "" {
 			v.Version = info.Main.Version
 		}
 		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
+			if s.Key == "vcs.revision" && commit == "" {
 				v.Commit = s.Value
 			}
 		}
@@ -63,17 +65,10 @@ func newVersion(a *app) *cobra.Command {
 			if v.FIPSModule != "" {
 				fips = v.FIPSModule
 			}
-			fmt.Fprintf(a.out, "drd %s\ncommit: %s\nbuilt with: %s for %s\nFIPS 140 module: %s\n", v.Version, orNone(v.Commit), v.Go, v.Platform, fips)
+			fmt.Fprintf(a.out, "drd %s\ncommit: %s\nbuilt with: %s for %s\nFIPS 140 module: %s\n", v.Version, cmp.Or(v.Commit, "unknown"), v.Go, v.Platform, fips)
 			return nil
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return c
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/restore"
 	"github.com/drd-project/drd/internal/seal"
@@ -72,7 +73,12 @@ func (d *demo) makePlan(ctx context.Context, dir string, request restore.Request
 	if err != nil {
 		return nil, err
 	}
-	return restore.MakePlan(ctx, sources, trust, request, time.Now())
+	plan, err := restore.MakePlan(ctx, sources, trust, request, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	plan.Measure(ctx, trust, proof.Target{Location: plan.Source.Location})
+	return plan, nil
 }
 
 func timings(r *restore.Result) string {

@@ -154,10 +154,9 @@ func (a *attempt) notReached() {
 	}
 }
 
+// warn notes what a person should look at; whoever reads the record shows it.
 func (a *attempt) warn(text string) {
-	text = printable(text)
 	if len(a.out.Warnings) < maxWarnings {
-		a.out.Warnings = append(a.out.Warnings, text)
+		a.out.Warnings = append(a.out.Warnings, printable(text))
 	}
-	a.watch.Notice(text)
 }

@@ -118,9 +118,9 @@ func (r *Report) writeDrills(out *printer) {
 		if d.Cause != "" {
 			out.line("%s %s: %s", d.Subject(), d.Outcome, d.Cause)
 		}
-		for _, warning := range d.Warnings {
-			out.line("%s: warning: %s", d.Subject(), warning)
-		}
+	}
+	for _, w := range r.warnings() {
+		out.line("warning: %s (%s)", w.text, w.of())
 	}
 	r.writeArchived(out)
 }

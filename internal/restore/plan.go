@@ -39,9 +39,10 @@ type Plan struct {
 
 	// Newer are the restore points after this one, oldest first: what they hold more is lost by this restore.
 	Newer []NewerPoint `json:"newer"`
-	// EstimatedSeconds is how long the run will take. MakePlan leaves it null, which is "unknown"; a caller that has
-	// measured a restore of this repository may fill it in.
-	EstimatedSeconds *float64 `json:"estimated_seconds"`
+	// EstimatedSeconds is how long it takes until an etcd on the result answers, which Measure makes of Measured.
+	// MakePlan leaves both null, which is "unknown".
+	EstimatedSeconds *float64  `json:"estimated_seconds"`
+	Measured         *Measured `json:"measured"`
 	// Leftovers are working directories of earlier runs that were killed. They are not touched.
 	Leftovers []string `json:"leftovers"`
 	// Warnings are sentences: what is wrong with other snapshots, with a target, or with this one.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -93,11 +94,21 @@ func (p *Plan) writeDestination(line writeLine) {
 	for _, s := range p.Space {
 		line("space", "%s in %s, %s free", disk.Size(s.Needed), s.Path, disk.Size(s.Free))
 	}
-	if p.EstimatedSeconds == nil {
+	p.writeTime(line)
+}
+
+func (p *Plan) writeTime(line writeLine) {
+	m := p.Measured
+	if m == nil || p.Destination.InScratch {
 		line("time", "unknown: no restore was measured")
-	} else {
-		line("time", "about %s", elapsed(int64(*p.EstimatedSeconds)))
+		return
 	}
+	replay := ""
+	if p.Archive != nil && !m.Archived {
+		replay = ", and the replay of the archive"
+	}
+	line("time", "about %s until etcd answers%s: a drill on %s took %s for %s at %s", elapsed(int64(math.Ceil(*p.EstimatedSeconds))), replay,
+		m.Host, elapsed(int64(math.Ceil(m.Seconds))), disk.Size(m.DBSize), m.At.Format(time.RFC3339))
 }
 
 func (p *Plan) writeChanges(line writeLine) {
