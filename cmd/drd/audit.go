@@ -17,7 +17,6 @@ import (
 	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/drill"
-	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/restore"
@@ -66,25 +65,6 @@ func auditClasses() []audit.Class {
 		{Err: seal.ErrUnsigned, Name: "signature"}, {Err: seal.ErrUnknownSigner, Name: "signature"}, {Err: seal.ErrBadSignature, Name: "signature"},
 		{Err: seal.ErrExpiredSigner, Name: "signature"}, {Err: repo.ErrNothing, Name: "missing"}, {Err: storage.ErrNotExist, Name: "missing"},
 		{Err: storage.ErrLocked, Name: "locked"}, {Err: storage.ErrDenied, Name: "denied"},
-	}
-}
-
-// verifyAudit is the check of drd check: the chain, and what the journal has of it.
-func verifyAudit(cfg *config.Config) func(ctx context.Context) (string, error) {
-	return func(ctx context.Context) (string, error) {
-		anchors, err := audit.FromJournal(ctx, auditFile(cfg), os.Getuid())
-		if err != nil {
-			return "", err
-		}
-		chain, err := audit.Verify(auditFile(cfg), anchors...)
-		said := chain.String()
-		if len(anchors) > 0 {
-			said += fmt.Sprintf("; the same as %s in the journal", count(len(anchors), "record"))
-		}
-		if errors.Is(err, audit.ErrTampered) {
-			err = hint.New(err, "compare with the journal: `journalctl -t %s -o cat`; docs/audit.md says what it can mean", audit.Identifier)
-		}
-		return said, err
 	}
 }
 

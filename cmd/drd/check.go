@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"text/tabwriter"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/drd-project/drd/internal/config"
+	"github.com/drd-project/drd/internal/daemon"
 	"github.com/drd-project/drd/internal/preflight"
 	"github.com/drd-project/drd/internal/stig"
 	"github.com/drd-project/drd/systemd"
@@ -22,9 +24,10 @@ func newCheck(a *app) *cobra.Command {
 		Use:   "check",
 		Short: "find out whether a backup would work: etcd, keys, disk, clock, service, targets",
 		Long: `Does what a backup does, as far as that leaves no trace: connects to etcd and begins a snapshot, loads the keys, looks at disk,
-clocks, certificates and the service, lists and writes in every target, and asks S3 what it protects and what it deletes. The one
-trace is the object CLUSTER/write-check in each target, made once, which proves that the store refuses to overwrite; where the
-credentials may hide objects and not destroy them, trying it can leave a delete marker of CLUSTER/delete-check, which never exists.
+clocks, certificates and the service, and at what that can reach in its sandbox, lists and writes in every target, and asks S3 what it
+protects and what it deletes. The one trace is the object CLUSTER/write-check in each target, made once, which proves that the store
+refuses to overwrite; where the credentials may hide objects and not destroy them, trying it can leave a delete marker of
+CLUSTER/delete-check, which never exists.
 Exit code 1 when anything failed. What each check means: docs/check.md.
 
 With --stig nothing is tried: the modes, owners, ports and settings of this node are compared with what the DISA STIG for RKE2, the
@@ -110,7 +113,13 @@ func (a *app) preflightConfig(cmd *cobra.Command) (preflight.Config, error) {
 	}
 	cfg := preflight.Config{
 		Settings: n.cfg, ConfigFile: a.configFile, Recipients: n.recipients, Signer: n.signer, Trust: n.trust, Keys: n.keys,
-		StateDir: n.cfg.StateDir, Targets: n.targets, Unit: unit, UnitFile: systemd.Service(), Audit: verifyAudit(n.cfg),
+		StateDir: n.cfg.StateDir, Targets: n.targets, Unit: unit, UnitFile: systemd.Service(), AuditFile: auditFile(n.cfg),
+		Outputs: preflight.Outputs{
+			Listen: func(ctx context.Context) error {
+				return daemon.TryListen(ctx, n.cfg.Metrics.Listen, n.cfg.Metrics.WebConfigFile)
+			},
+			Heartbeat: func() error { return daemon.TryHeartbeat(n.cfg.Metrics.HeartbeatURLFile) },
+		},
 	}
 	if !n.cfg.Verifier() {
 		cfg.Connect = n.connect

@@ -39,8 +39,10 @@ func newPlace(t *testing.T) *place {
 }
 
 // again is a restart: another log with the same file.
-func (p *place) again() {
-	now := start
+func (p *place) again() { p.againAt(start) }
+
+// againAt is again with a clock that is set to now.
+func (p *place) againAt(now time.Time) {
 	p.Log = New(Config{
 		Place: func() (string, string) { return p.path, "prod" }, Command: "drd test", Journal: filepath.Join(p.t.TempDir(), "none"),
 		Classes: []Class{{errDamaged, "damaged"}}, Trouble: func(err error) { p.trouble = append(p.trouble, err) },
@@ -190,13 +192,13 @@ func TestTruncated(t *testing.T) {
 	p := newPlace(t)
 	p.note(5)
 	whole := p.sound(5)
-	anchors := []Anchor{{Sequence: 5, Hash: whole.Hash, Where: "the journal"}}
+	anchors := []Anchor{{Sequence: 5, Hash: whole.Hash, Witness: Journal, Where: "the journal"}}
 	if _, err := Verify(p.path, anchors...); err != nil {
 		t.Error(err)
 	}
 	p.write(p.lines()[:3])
 	p.sound(3)
-	if _, err := Verify(p.path, anchors...); !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), "ends with record 3, and the journal has record 5") {
+	if _, err := Verify(p.path, anchors...); !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), "ends with record 3, of 2026-11-22T10:00:03Z, and the journal has record 5") {
 		t.Errorf("cut off: %v", err)
 	}
 	p.again()
@@ -208,7 +210,7 @@ func TestTruncated(t *testing.T) {
 	if err := os.Remove(p.path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Verify(p.path, anchors...); !errors.Is(err, ErrTampered) {
+	if _, err := Verify(p.path, anchors...); !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), "there is none, and the journal has record 5") {
 		t.Errorf("removed: %v", err)
 	}
 	if c, err := Verify(p.path); err != nil || c.Records != 0 || c.Hash != Genesis {
@@ -494,7 +496,7 @@ func TestJournal(t *testing.T) {
 
 // TestParseJournal reads both forms that journalctl writes a message in.
 func TestParseJournal(t *testing.T) {
-	line := []byte(`{"sequence":7,"event":"daemon.start"}`)
+	line := []byte(`{"sequence":7,"time":"2026-11-22T10:00:00Z","event":"daemon.start"}`)
 	text, err := json.Marshal(string(line))
 	if err != nil {
 		t.Fatal(err)
@@ -505,7 +507,7 @@ func TestParseJournal(t *testing.T) {
 	}
 	out := fmt.Sprintf("{\"MESSAGE\":%s,\"__CURSOR\":\"x\"}\n{\"MESSAGE\":[%s]}\n{\"MESSAGE\":\"other\"}\n", text, strings.Join(numbers, ","))
 	got, err := parseJournal([]byte(out))
-	one := Anchor{Sequence: 7, Hash: hashOf(line), Where: "the journal"}
+	one := Anchor{Sequence: 7, Hash: hashOf(line), Witness: Journal, Where: "the journal", Time: start}
 	if d := cmp.Diff([]Anchor{one, one}, got); d != "" || err != nil {
 		t.Errorf("%v: %s", err, d)
 	}

@@ -69,32 +69,39 @@ func TestDefinitions(t *testing.T) {
 	}
 }
 
-// byHand is the command of the page that computes a hash.
-var byHand = regexp.MustCompile(`(?m)^(sed -n )317(p audit\.jsonl \| .*sha256sum) `)
+// Commands of the page that compute a hash: of the line whose hash the next one holds, and of the record that a manifest knows.
+var (
+	byLine   = regexp.MustCompile(`(?m)^(sed -n )317(p audit\.jsonl \| .*sha256sum) `)
+	byNumber = regexp.MustCompile(`(?m)^(grep -h '\^{"sequence":)318(,' audit\*\.jsonl \| .*sha256sum) `)
+)
 
-// TestByHand: the page's command, run on a log, prints what the next line holds.
+// TestByHand: the page's commands, run on a log, print what the next line holds, and what a manifest would.
 func TestByHand(t *testing.T) {
 	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := byHand.FindStringSubmatch(string(text))
-	if command == nil {
-		t.Fatal("the page has no such command")
-	}
 	p := newPlace(t)
-	p.note(3)
-	sh := exec.CommandContext(t.Context(), "sh", "-c", command[1]+"2"+command[2])
-	sh.Dir = filepath.Dir(p.path)
-	out, err := sh.Output()
-	if err != nil {
+	p.note(2)
+	newest := p.newest()
+	p.note(1)
+	var next Record
+	if err := json.Unmarshal(p.lines()[2], &next); err != nil {
 		t.Fatal(err)
 	}
-	var r Record
-	if err := json.Unmarshal(p.lines()[2], &r); err != nil {
-		t.Fatal(err)
-	}
-	if hash, _, _ := strings.Cut(string(out), " "); hash != r.Previous {
-		t.Errorf("%q, and the line holds %q", hash, r.Previous)
+	for pattern, want := range map[*regexp.Regexp]string{byLine: next.Previous, byNumber: newest.Hash} {
+		command := pattern.FindStringSubmatch(string(text))
+		if command == nil {
+			t.Fatalf("the page has no command like %s", pattern)
+		}
+		sh := exec.CommandContext(t.Context(), "sh", "-c", command[1]+"2"+command[2])
+		sh.Dir = filepath.Dir(p.path)
+		out, err := sh.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if hash, _, _ := strings.Cut(string(out), " "); hash != want {
+			t.Errorf("%s: %q, want %q", command[0], hash, want)
+		}
 	}
 }

@@ -33,6 +33,7 @@ const (
 // end is where a log goes on.
 type end struct {
 	sequence int64  // of the last whole record; 0: there is none
+	record   string // hash of that record's line
 	hash     string // of the last line, be it torn
 	torn     bool   // the last line has no newline
 }
@@ -90,13 +91,22 @@ func openEnd(path string) (*os.File, end, error) {
 		f, err = openFile(path)
 		return f, last, err
 	}
-	if err == nil && size == 0 {
-		last, err = endOfRotated(path)
+	if err == nil && last.sequence == 0 {
+		last, err = last.after(endOfRotated(path))
 	}
 	if err != nil {
 		return nil, end{}, errors.Join(err, f.Close())
 	}
 	return f, last, nil
+}
+
+// after is e, of a file without a record, as it goes on from the end of the file before.
+func (e end) after(before end, err error) (end, error) {
+	if e.hash == Genesis {
+		return before, err
+	}
+	e.sequence, e.record = before.sequence, before.record // a crash tore its only line
+	return e, err
 }
 
 // openFile opens for appending, and makes the file 0600. A symbolic link is refused: root would follow it anywhere.
@@ -129,7 +139,7 @@ func endOf(f *os.File) (last end, size int64, err error) {
 	for i := len(lines) - 1; i >= 0 && last.sequence == 0; i-- {
 		var r Record
 		if json.Unmarshal(lines[i], &r) == nil {
-			last.sequence = r.Sequence
+			last.sequence, last.record = r.Sequence, hashOf(lines[i])
 		}
 	}
 	return last, size, nil

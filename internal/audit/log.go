@@ -162,6 +162,6 @@ func (l *Log) fill(e Event) *Record {
 	}
 	return &Record{
 		Time: l.cfg.Now().UTC(), Event: e.Name, Outcome: outcome, ErrorClass: classOf(e.Err, l.cfg.Classes), Object: bounded(e.Object, maxText),
-		Target: bounded(e.Target, maxText), Count: e.Count, Actor: l.actor, Host: bounded(l.host, 255), Cluster: bounded(l.cluster, 255), Lost: l.lost,
+		Target: bounded(e.Target, maxText), Count: e.Count, Actor: l.actor, Host: bounded(l.host, maxHost), Cluster: bounded(l.cluster, 255), Lost: l.lost,
 	}
 }

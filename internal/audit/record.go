@@ -20,6 +20,8 @@ import (
 const (
 	// maxText bounds a name that the outside chose, in bytes. A key of an S3 object has 1024 at most.
 	maxText = 1024
+	// maxHost bounds the name of a host, in bytes; Linux has 64.
+	maxHost = 255
 	// Genesis is the previous hash of the first record of all.
 	Genesis = "0000000000000000000000000000000000000000000000000000000000000000"
 )

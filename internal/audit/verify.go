@@ -29,6 +29,10 @@ type Chain struct {
 	Torn []string
 	// Lost is how many records could not be written, as the next ones say.
 	Lost int64
+	// Matched counts the anchors whose record is in the log, by who knows them.
+	Matched map[Witness]int
+	// Older are the anchors of records before First.
+	Older []Anchor
 }
 
 // String sums it up for people.
@@ -46,35 +50,22 @@ func (c Chain) String() string {
 	return s
 }
 
-// Anchor is a record that somebody else knows of.
-type Anchor struct {
-	Sequence int64
-	Hash     string // of its line
-	Where    string // who knows, for errors: "the journal"
-}
-
-// ErrTampered is wrapped where the log is not what drd wrote.
-var ErrTampered = errors.New("the audit log is not what drd wrote")
-
 // maxProblems bounds how much of what is wrong is told.
 const maxProblems = 10
 
 // Verify reads the log at path (the newest file; older ones lie beside it) from its oldest record on, and tells of every line that does
-// not follow from the one before, and of anchors whose record is not there. An error that wraps ErrTampered names files and lines. No
-// file is no error: nothing was recorded yet, unless an anchor says otherwise.
+// not follow from the one before, and of anchors whose record is not there. An error that wraps ErrTampered names files and lines, and one
+// that wraps ErrReplaced where the log begins. No file is no error: nothing was recorded yet, unless an anchor says otherwise.
 func Verify(path string, anchors ...Anchor) (Chain, error) {
 	files, err := openAll(path)
 	if err != nil {
 		return Chain{}, fmt.Errorf("verify the audit log: %w", err)
 	}
-	v := &verifier{anchors: make(map[int64][]Anchor), chain: Chain{Hash: Genesis}, begins: true}
-	for _, a := range anchors {
-		v.anchors[a.Sequence] = append(v.anchors[a.Sequence], a)
-	}
+	v := &verifier{comparison: compareWith(anchors), chain: Chain{Hash: Genesis, Matched: make(map[Witness]int)}, begins: true}
 	for _, f := range files {
 		err = errors.Join(err, v.file(f), f.Close())
 	}
-	v.missing(anchors)
+	v.problems = append(v.problems, v.conclude(&v.chain, anchors)...)
 	return v.chain, errors.Join(append(v.problems, err)...)
 }
 
@@ -115,8 +106,8 @@ func openAll(path string) (parts []part, err error) {
 
 // verifier goes from line to line.
 type verifier struct {
+	*comparison
 	chain    Chain
-	anchors  map[int64][]Anchor
 	begins   bool // no line was read yet
 	problems []error
 }
@@ -173,24 +164,7 @@ func (v *verifier) line(place string, line []byte) {
 	v.chain.Records, v.chain.Last, v.chain.Until = v.chain.Records+1, r.Sequence, r.Time
 	v.chain.Lost += r.Lost
 	v.next(line)
-	for _, a := range v.anchors[r.Sequence] {
-		if a.Hash != v.chain.Hash {
-			v.problem("%s, record %d, is another one than %s has", place, r.Sequence, a.Where)
-		}
-	}
+	v.record(&v.chain, place, r.Sequence, v.chain.Hash)
 }
 
 func (v *verifier) next(line []byte) { v.chain.Hash, v.begins = hashOf(line), false }
-
-// missing tells of records beyond the end that somebody knows of. One that is older than the oldest file was taken away with it.
-func (v *verifier) missing(anchors []Anchor) {
-	var newest *Anchor
-	for i, a := range anchors {
-		if a.Sequence > v.chain.Last && (newest == nil || a.Sequence > newest.Sequence) {
-			newest = &anchors[i]
-		}
-	}
-	if newest != nil {
-		v.problem("it ends with record %d, and %s has record %d: its end was cut off, or the file was removed", v.chain.Last, newest.Where, newest.Sequence)
-	}
-}

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/internal/hint"
@@ -254,13 +255,25 @@ func (r *run) describe(ctx context.Context, member Member, facts snapshot.Facts)
 		Timeline: timeline, Parent: parent, Slot: r.slot,
 		Previous:   r.history.previous(r.taken.Status.MemberID),
 		Compared:   r.compared(ctx, member, members, facts),
-		Recipients: r.cfg.Recipients.Fingerprints(), Build: r.cfg.Build,
+		Recipients: r.cfg.Recipients.Fingerprints(), Build: r.cfg.Build, Audit: r.auditEnd(ctx),
 	})
 	signed, err := repo.Sign(m, r.cfg.Signer)
 	if err != nil {
 		return nil, fmt.Errorf("sign %s: %w", m.ID, err)
 	}
 	return signed, nil
+}
+
+// auditEnd is where this node's audit log ends now; nil where it has none. The backup is worth more than it.
+func (r *run) auditEnd(ctx context.Context) *repo.Audit {
+	n, err := audit.NewestOf(ctx)
+	if err != nil {
+		r.cfg.Log.Warn("the manifest does not say where the audit log ends", "error", err)
+	}
+	if n == nil {
+		return nil
+	}
+	return &repo.Audit{Host: repo.AuditHost(n.Host), Sequence: n.Sequence, SHA256: n.Hash}
 }
 
 // compared is how a small database compares with what live members say of theirs now, and of a large one, how the members

@@ -4,6 +4,7 @@ package preflight
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -53,8 +54,9 @@ type Config struct {
 	Unit string
 	// UnitFile is the text of that unit as this drd ships it; "" is not compared.
 	UnitFile string
-	// Audit verifies the audit log and says what is in it, in a few words; nil: there is none.
-	Audit func(ctx context.Context) (string, error)
+	Outputs  Outputs
+	// AuditFile is the newest file of this host's audit log, which may not be there yet; "" is not looked at.
+	AuditFile string
 }
 
 // targetTimeout bounds how long one target may take; etcd has its own dial timeout.
@@ -62,7 +64,8 @@ const targetTimeout = 30 * time.Second
 
 // cluster is what the first checks find out of the cluster, for those after them.
 type cluster struct {
-	dbSize  int64 // bytes; 0: not known
+	dbSize  int64  // bytes; 0: not known
+	self    string // ID of the member, in hex; "": not known
 	members []etcd.Member
 }
 
@@ -72,36 +75,36 @@ func Run(ctx context.Context, cfg Config) []Check {
 		cfg.Settings = &config.Config{}
 	}
 	var found cluster
+	var shown [][]*x509.Certificate // by etcd's members
 	var checks []Check
 	if cfg.Connect != nil {
 		found, checks = checkEtcd(ctx, cfg.Connect)
-		checks = append(checks, checkEtcdServers(ctx, cfg.Settings.Etcd, found.members)...)
+		var of []Check
+		shown, of = checkEtcdServers(ctx, cfg.Settings.Etcd, found.members)
+		checks = append(checks, of...)
 	}
-	checks = append(checks, checkCertificateFiles(cfg.Settings)...)
-	checks = append(checks, checkKeys(cfg, found)...)
+	checks = append(checks, checkCertificateFiles(cfg.Settings, shown)...)
+	checks = append(checks, checkKeys(ctx, cfg, found)...)
 	checks = append(checks, checkFiles(cfg)...)
 	checks = append(checks, checkMachine(cfg, found.dbSize)...)
 	checks = append(checks, checkClock())
+	running := false
 	if cfg.Unit != "" {
-		checks = append(checks, checkUnit(ctx, cfg.Unit, cfg.UnitFile)...)
+		var of []Check
+		running, of = checkUnit(ctx, cfg)
+		checks = append(checks, of...)
 	}
-	if cfg.Audit != nil {
-		checks = append(checks, checkAudit(ctx, cfg.Audit))
+	checks = append(checks, checkOutputs(ctx, cfg.Outputs, cfg.Settings.Metrics, running)...)
+	if cfg.AuditFile != "" {
+		checks = append(checks, checkAudit(ctx, cfg, found.self))
+		if err := checkAppend(cfg.AuditFile); err != nil {
+			checks = append(checks, fail("audit log", err))
+		}
 	}
 	for _, t := range cfg.Targets {
 		checks = append(checks, checkTarget(ctx, cfg, t, found.dbSize)...)
 	}
 	return checks
-}
-
-// checkAudit has the chain of the audit log verified.
-func checkAudit(ctx context.Context, verify func(context.Context) (string, error)) Check {
-	const name = "audit log"
-	said, err := verify(ctx)
-	if err != nil {
-		return fail(name, err)
-	}
-	return ok(name, "%s", said)
 }
 
 // Failed says whether any check failed.
@@ -141,7 +144,7 @@ func checkEtcd(ctx context.Context, connect func(context.Context) (*etcd.Client,
 	if err != nil {
 		return cluster{}, []Check{fail("etcd", err)}
 	}
-	found := cluster{dbSize: status.DBSize}
+	found := cluster{dbSize: status.DBSize, self: etcd.FormatID(status.MemberID)}
 	checks := []Check{ok("etcd", "member %s of cluster %s at %s, etcd %s, database %s",
 		etcd.FormatID(status.MemberID), etcd.FormatID(status.ClusterID), client.Endpoint(), status.Version, disk.Size(status.DBSize))}
 	checks = append(checks, checkState(status)...)

@@ -67,6 +67,9 @@ func fieldsOf(s reflect.Type, prefix string) []string {
 		f := s.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		path, inner := prefix+name, f.Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
 		if inner.Kind() == reflect.Slice && inner.Elem().Kind() == reflect.Struct {
 			path, inner = path+"[]", inner.Elem()
 		}

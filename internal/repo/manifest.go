@@ -69,8 +69,10 @@ type Manifest struct {
 	Drd         Build    `json:"drd"`
 
 	// Previous is the hex SHA-256 of the manifest that the same node wrote before, "" for its first.
-	Previous string            `json:"previous"`
-	Distro   map[string]string `json:"distro,omitempty"` // facts of the distribution, never secrets; at most 64
+	Previous string `json:"previous"`
+	// Audit is where the audit log of the node ended when the manifest was written; nil: it had none, or it could not be read.
+	Audit  *Audit            `json:"audit,omitempty"`
+	Distro map[string]string `json:"distro,omitempty"` // facts of the distribution, never secrets; at most 64
 }
 
 // Member is the etcd member a snapshot was taken from.
@@ -112,6 +114,16 @@ type Object struct {
 	Envelope   string   `json:"envelope"`   // how to open it, "age-v1"
 	Recipients []string `json:"recipients"` // fingerprints of the public keys it is sealed for, 1 to 256
 }
+
+// Audit is the newest record of a node's audit log. Kept where nobody can rewrite it, it shows later what became of that log.
+type Audit struct {
+	Host     string `json:"host"` // whose log it is, at most 255 bytes; "" where the host has no name
+	Sequence int64  `json:"sequence"`
+	SHA256   string `json:"sha256"` // hex, of the record's line without its newline
+}
+
+// AuditHost is a host's name as Audit.Host has it: printable and bounded, whatever it is.
+func AuditHost(name string) string { return Shorten(Printable(name), maxAuditHost) }
 
 // Build is the drd that wrote the manifest.
 type Build struct {

@@ -35,6 +35,7 @@ func full() *Manifest {
 	m.AuthEnabled = true
 	m.Drd.FIPSModule = "v1.0.0"
 	m.Previous = strings.Repeat("0c", 32)
+	m.Audit = &Audit{Host: "cp-1", Sequence: 318, SHA256: "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"}
 	m.Distro = map[string]string{"name": "kubeadm", "version": "v1.37.2"}
 	return m
 }
@@ -64,8 +65,32 @@ func TestManifestWithoutLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := full()
-	want.Leader = nil
+	want.Leader, want.Audit = nil, nil
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What was written before the audit log was recorded reads as ever, and is rendered as it was, byte for byte.
+func TestManifestWithoutAudit(t *testing.T) {
+	b, err := os.ReadFile("testdata/manifest-without-audit.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeManifest(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := full()
+	want.Audit = nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	again, err := EncodeJSON(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(b), string(again)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -143,6 +168,11 @@ func TestValidate(t *testing.T) {
 		{"object.name", func(m *Manifest) { m.Object.Name = "snapshot.db" }}, // plain text is never stored
 		{"object.envelope", func(m *Manifest) { m.Object.Envelope = "" }},
 		{"object.recipients", func(m *Manifest) { m.Object.Recipients = nil }},
+		{"audit.host: \"\\x1b", func(m *Manifest) { m.Audit.Host = "\x1b[2J" }},
+		{"audit.host: 256 bytes", func(m *Manifest) { m.Audit.Host = strings.Repeat("x", 256) }},
+		{"audit.sequence: 0", func(m *Manifest) { m.Audit.Sequence = 0 }},
+		{"audit.sha256", func(m *Manifest) { m.Audit.SHA256 = strings.ToUpper(m.Audit.SHA256) }},
+		{"audit.sequence: 0", func(m *Manifest) { *m.Audit = Audit{} }},
 		{"drd.version", func(m *Manifest) { m.Drd.Version = "" }},
 		{"member.name", func(m *Manifest) { m.Member.Name = "\x1b[2J" }},
 		{"alarms", func(m *Manifest) { m.Alarms[0] = "a\nb" }},
@@ -155,6 +185,19 @@ func TestValidate(t *testing.T) {
 		err := m.Validate()
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("Validate() = %v, want %q in it", err, c.want)
+		}
+	}
+}
+
+func TestAuditHost(t *testing.T) {
+	for name, want := range map[string]string{"": "", "cp-1.example.com": "cp-1.example.com", "a\x1b\nb\xff": "a?; b?", strings.Repeat("ä", 200): strings.Repeat("ä", 126) + "…"} {
+		if got := AuditHost(name); got != want {
+			t.Errorf("AuditHost(%q) = %q, want %q", name, got, want)
+		}
+		m := full()
+		m.Audit.Host = AuditHost(name)
+		if err := m.Validate(); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -202,6 +245,7 @@ func TestDecodeManifestRefuses(t *testing.T) {
 		{"same key in other case", edit(t, `"revision": 48211`, `"revision": 48211, "Revision": 1`), "occurs twice"},
 		{"same key folded", edit(t, `"keys": 7`, `"keys": 7, "`+"\u212a"+`eys": 7`), "occurs twice"},
 		{"same key inside", edit(t, `"name": "cp-1"`, `"name": "cp-1", "name": "cp-2"`), "occurs twice"},
+		{"audit twice", edit(t, `"audit": {`, `"audit": null, "audit": {`), "occurs twice"},
 		{"local time", edit(t, `10:00:03Z`, `11:00:03+01:00`), "UTC"},
 		{"not UTF-8", edit(t, `cp-1`, "cp\xff"), "UTF-8"},
 		{"deep", []byte(strings.Repeat("[", maxManifest)), "not JSON"},

@@ -25,6 +25,7 @@ func (m *Manifest) Validate() error {
 	p.history(m)
 	p.comparisons(m.Compared)
 	p.content(m)
+	p.audit(m.Audit)
 	p.texts(m)
 	if len(p) == 0 {
 		return nil
@@ -132,6 +133,19 @@ func (p *problems) content(m *Manifest) {
 	p.match(envelopePattern, "object.envelope", m.Object.Envelope)
 	p.unless(len(m.Object.Recipients) > 0, "object.recipients: none")
 	p.unless(m.Drd.Version != "", "drd.version: empty")
+}
+
+// maxAuditHost bounds the name of a host in bytes: that of DNS, which is longer than what Linux has.
+const maxAuditHost = 255
+
+func (p *problems) audit(a *Audit) {
+	if a == nil {
+		return
+	}
+	p.unless(len(a.Host) <= maxAuditHost, "audit.host: %d bytes, at most %d are allowed", len(a.Host), maxAuditHost)
+	p.printable("audit.host", a.Host)
+	p.unless(a.Sequence >= 1, "audit.sequence: %d is below 1", a.Sequence)
+	p.match(sha256Pattern, "audit.sha256", a.SHA256)
 }
 
 func (p *problems) lengths(m *Manifest) {

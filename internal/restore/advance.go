@@ -37,7 +37,13 @@ func (r *run) makeStore(ctx context.Context, ids []age.Identity) error {
 }
 
 // attempt makes the store from the chain as it is.
-func (r *run) attempt(ctx context.Context, ids []age.Identity) error {
+func (r *run) attempt(ctx context.Context, ids []age.Identity) (err error) {
+	r.unopened = nil
+	defer func() {
+		if err != nil { // what was downloaded is not opened any more
+			noteSegments(ctx, audit.SegmentsOpen, r.unopened, "", err)
+		}
+	}()
 	r.manifest = r.chain.Base.Manifest
 	r.result.ID, r.result.SnapshotRevision = r.manifest.ID, r.manifest.Revision
 	for _, step := range []func() error{
@@ -125,9 +131,8 @@ func (r *run) findRevision(ctx context.Context, ids []age.Identity) error {
 		return nil
 	}
 	return r.step(StepTell, 0, func() (err error) {
-		if r.chain.Clock != nil {
-			defer func() { noteSegments(ctx, audit.SegmentsOpen, []*repo.SegmentEntry{r.chain.Clock}, "", err) }()
-		}
+		clocks := r.clocks()
+		defer func() { noteSegments(ctx, audit.SegmentsOpen, clocks, "", err) }()
 		open := r.opener(ids)
 		if err := r.findPast(ctx, open); err != nil || r.told {
 			return err
@@ -145,6 +150,17 @@ func (r *run) findRevision(ctx context.Context, ids []age.Identity) error {
 	})
 }
 
+// clocks are the segments that tell the times which are not known yet.
+func (r *run) clocks() (found []*repo.SegmentEntry) {
+	if c := r.past.clock; c != nil && c.Clock != nil && r.past.low != 0 && r.since == 0 {
+		found = append(found, c.Clock)
+	}
+	if c := r.chain.Clock; c != nil && !r.told && (len(found) == 0 || found[0].Name != c.Name) {
+		found = append(found, c)
+	}
+	return found
+}
+
 // advance brings the store from the revision of the snapshot to the wanted one, forward or back.
 func (r *run) advance(ctx context.Context, ids []age.Identity) error {
 	switch {
@@ -160,6 +176,7 @@ func (r *run) advance(ctx context.Context, ids []age.Identity) error {
 func (r *run) replay(ctx context.Context, ids []age.Identity) error {
 	return r.step(StepReplay, 0, func() error {
 		made, err := r.replayInto(ctx, ids)
+		r.unopened = nil
 		noteSegments(ctx, audit.SegmentsOpen, r.chain.Segments, "", err)
 		if err != nil {
 			return err

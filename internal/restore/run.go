@@ -114,6 +114,8 @@ type run struct {
 	readAll  bool           // the whole archive was listed
 	edits    edits
 	result   Result
+
+	unopened []*repo.SegmentEntry // were asked for, and neither applied nor given up yet
 }
 
 func (r *run) all(ctx context.Context, ids []age.Identity) error {

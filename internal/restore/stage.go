@@ -73,6 +73,7 @@ func (r *run) stage(ctx context.Context) error {
 			}
 		}
 		noteSegments(ctx, audit.SegmentsFetch, needed, audit.Begun, nil)
+		r.unopened = needed
 		return r.download(ctx, needed)
 	})
 }

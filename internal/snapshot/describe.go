@@ -22,6 +22,7 @@ type Context struct {
 	Compared   []repo.Comparison
 	Recipients []string // fingerprints
 	Build      repo.Build
+	Audit      *repo.Audit // where the node's audit log ends; nil: there is none
 }
 
 // ID names the snapshot, once its revision is known.
@@ -73,7 +74,7 @@ func (t *Taken) Describe(f Facts, c Context) *repo.Manifest {
 			Envelope: t.Sealed.Format, Recipients: c.Recipients,
 		},
 		Leases: f.Leases, Alarms: f.Alarms, AuthEnabled: f.AuthEnabled,
-		Drd: c.Build, Previous: c.Previous,
+		Drd: c.Build, Previous: c.Previous, Audit: c.Audit,
 	}
 	if f.Kubernetes {
 		m.Distro = map[string]string{FactKubernetes: "true"}
