@@ -17,7 +17,7 @@ TOOLS := $(or $(DRD_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drd/tools)/bin
 
 # Tests always run: go would take an old result for a new one when only a program beside drd has changed.
 GOTEST := go test -json -count=1
-NOSKIP := go run ./test/tools/noskip
+SUITE := go run ./test/tools/suite
 UNIT = $$(go list ./... | grep -v -e /test/integration -e /test/monitoring -e /test/systemd -e /bench)
 # Their tests wait for many real etcds and read many gigabytes, which the race detector makes three times slower:
 # they run with it in test-long.
@@ -44,21 +44,21 @@ test: tools lint unit integration monitoring $(if $(CI),test-systemd) ## everyth
 
 .PHONY: unit
 unit: tools ## tests of the packages, most of them with the race detector
-	CGO_ENABLED=1 $(GOTEST) -race -timeout 30m $$(go list $(UNIT) | grep -v $(SLOW)) | $(NOSKIP)
-	$(GOTEST) -timeout 30m $$(go list $(UNIT) | grep $(SLOW)) | $(NOSKIP)
+	CGO_ENABLED=1 $(GOTEST) -race -timeout 30m $$(go list $(UNIT) | grep -v $(SLOW)) | $(SUITE)
+	$(GOTEST) -timeout 30m $$(go list $(UNIT) | grep $(SLOW)) | $(SUITE)
 
 .PHONY: race
 race: tools ## tests of all packages with the race detector
-	CGO_ENABLED=1 $(GOTEST) -race -timeout 60m $(UNIT) | $(NOSKIP)
+	CGO_ENABLED=1 $(GOTEST) -race -timeout 60m $(UNIT) | $(SUITE)
 
 .PHONY: integration
 integration: tools ## tests of the built program against real clusters and stores
-	$(GOTEST) -p 1 -timeout 40m ./test/integration/... | $(NOSKIP)
+	$(GOTEST) -p 1 -timeout 40m ./test/integration/... | $(SUITE)
 
 .PHONY: test-systemd
 test-systemd: tools ## the packages on a machine that boots with systemd (root, Debian)
 	@test/systemd/install-tools
-	$(GOTEST) -tags systemd -timeout 30m ./test/systemd | $(NOSKIP)
+	$(GOTEST) -tags systemd -timeout 30m ./test/systemd | $(SUITE)
 
 .PHONY: package
 package: ## .deb and .rpm for amd64 and arm64 into dist/, with SBOM and SHA256SUMS
@@ -66,7 +66,7 @@ package: ## .deb and .rpm for amd64 and arm64 into dist/, with SBOM and SHA256SU
 
 .PHONY: monitoring
 monitoring: tools ## alert rules, dashboard and their pages, with a real Prometheus and Alertmanager
-	$(GOTEST) -p 1 -timeout 20m ./test/monitoring/... | $(NOSKIP)
+	$(GOTEST) -p 1 -timeout 20m ./test/monitoring/... | $(SUITE)
 
 .PHONY: lint
 lint: tools vet staticcheck layers format ## vet, staticcheck, layers and format
@@ -94,7 +94,7 @@ fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 
 .PHONY: test-long
 test-long: tools fuzz race ## what takes too long for every change: fuzzing, soaks, all packages with the race detector
-	$(GOTEST) -race -tags soak -p 1 -run '^TestSoak' -timeout 8h ./... | $(NOSKIP)
+	$(GOTEST) -race -tags soak -p 1 -run '^TestSoak' -timeout 8h ./... | $(SUITE)
 
 .PHONY: bench
 bench: tools ## compare with etcdctl, zstd, age, an upload by hand and bare bbolt (bench/RESULTS.md)

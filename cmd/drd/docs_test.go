@@ -36,6 +36,9 @@ func TestDocumentedFields(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, file := range archive.Files {
+			if !strings.HasPrefix(file.Name, "want") {
+				continue // no fields, but what the script gives to drd
+			}
 			for line := range strings.Lines(string(file.Data)) {
 				path, _, _ := strings.Cut(strings.TrimSpace(line), " ")
 				for name := range strings.SplitSeq(path, ".") {

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 //	empty DIR                 nothing is in the directory, hidden files included
 //	mode MODE FILE            the file has these permissions, in octal
 //	shape FILE OUT            the fields of a JSON document and their types go to OUT, a line each
-//	sub OLD NEW FILE          OLD becomes NEW in the file; \n is a new line
+//	sub OLD NEW FILE          OLD becomes NEW in the file; \n is a new line; NEW may be @FILE, where the log must not show it
 func TestScripts(t *testing.T) {
 	given := prepare(t)
 	testscript.Run(t, testscript.Params{
@@ -182,7 +182,11 @@ func substitute(ts *testscript.TestScript, neg bool, args []string) {
 	if !strings.Contains(text, args[0]) {
 		ts.Fatalf("%s does not contain %q", args[2], args[0])
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.ReplaceAll(text, args[0], strings.ReplaceAll(args[1], `\n`, "\n"))), 0o600))
+	with := strings.ReplaceAll(args[1], `\n`, "\n")
+	if file, ok := strings.CutPrefix(with, "@"); ok {
+		with = strings.TrimRight(ts.ReadFile(file), "\n")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.ReplaceAll(text, args[0], with)), 0o600))
 }
 
 func shape(ts *testscript.TestScript, neg bool, args []string) {

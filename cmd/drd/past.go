@@ -26,18 +26,7 @@ import (
 const pastCommand = "past-file"
 
 func newPast(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:    pastCommand + " FILE QUERY",
-		Short:  "look into the past of a store (run by drd itself)",
-		Hidden: true,
-		Args:   cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if code := past.Main(cmd.Context(), args, a.raw); code != 0 {
-				return exitError{errors.New("looking into the past failed"), code}
-			}
-			return nil
-		},
-	}
+	return newChild(pastCommand+" FILE QUERY", "look into the past of a store", cobra.ExactArgs(2), a.toStdout(past.Main))
 }
 
 // selfPast reads stores with this very binary.
@@ -205,14 +194,32 @@ func (f *pastFlags) sources(ctx context.Context, a *app) ([]restore.Source, *sea
 	return sources, trust, nil
 }
 
-// times finds out when the revisions came to be that need marks. What cannot be found out is a note: the bounds that are known
-// are shown instead.
-func (v *view) times(ctx context.Context, a *app, first int64, need func(mark func(revision int64)) error) (*past.Times, error) {
+// query hands each change, or each difference, to a function, in order; with its values, or without. It can be asked again.
+type query[T any] func(values bool, each func(*T) error) (*past.Facts, error)
+
+// answer shows what a query finds.
+type answer[T any] interface {
+	add(*T) error
+	end(*past.Facts) error
+}
+
+// show answers a query.
+func show[T any](q query[T], values bool, to answer[T]) error {
+	facts, err := q(values, to.add)
+	if err != nil {
+		return err
+	}
+	return to.end(facts)
+}
+
+// timesOf asks a query for its revisions, beginning with first, and finds out when these came to be. What cannot be found out is a
+// note: the bounds that are known are shown instead.
+func timesOf[T any](ctx context.Context, a *app, v *view, first int64, q query[T], revision func(*T) int64) (*past.Times, error) {
 	v.archive.First, v.archive.Last = max(1, first), v.result.Revision
 	t, err := v.archive.Times(ctx)
 	if err == nil || ctx.Err() == nil {
 		a.noteTimes(err)
-		err = need(t.Need)
+		_, err = q(false, func(found *T) error { t.Need(revision(found)); return nil })
 	}
 	if err != nil {
 		return nil, err

@@ -76,17 +76,13 @@ func (a *app) diff(ctx context.Context, f *diffFlags) error {
 }
 
 func (a *app) writeDiff(ctx context.Context, f *diffFlags, v *view) error {
-	read := func(values bool, each func(*past.Difference) error) (*past.Facts, error) {
+	differences := func(values bool, each func(*past.Difference) error) (*past.Facts, error) {
 		return selfPast().Diff(ctx, v.path, f.selection, v.result.Since, v.result.Revision, values, each)
 	}
 	var times *past.Times
 	if !f.summary {
 		var err error
-		times, err = v.times(ctx, a, v.result.Since, func(mark func(int64)) error {
-			_, err := read(false, func(d *past.Difference) error { mark(d.Last.Revision); return nil })
-			return err
-		})
-		if err != nil {
+		if times, err = timesOf(ctx, a, v, v.result.Since, differences, func(d *past.Difference) int64 { return d.Last.Revision }); err != nil {
 			return err
 		}
 	}
@@ -94,11 +90,7 @@ func (a *app) writeDiff(ctx context.Context, f *diffFlags, v *view) error {
 	if err != nil {
 		return err
 	}
-	facts, err := read(f.values, out.difference)
-	if err != nil {
-		return err
-	}
-	return out.end(facts)
+	return show(differences, f.values, out)
 }
 
 // diffOutput writes differences as they come, and the counts at the end.
@@ -148,7 +140,7 @@ type differenceJSON struct {
 	Before  *string `json:"value_before_base64,omitempty"`
 }
 
-func (o *diffOutput) difference(d *past.Difference) error {
+func (o *diffOutput) add(d *past.Difference) error {
 	o.tally.Add(d)
 	switch {
 	case o.summary:

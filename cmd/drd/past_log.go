@@ -89,13 +89,10 @@ func (a *app) writeLog(ctx context.Context, f *logFlags, v *view) error {
 			first = 1
 		}
 	}
-	read := func(values bool, each func(*past.Change) error) (*past.Facts, error) {
+	changes := func(values bool, each func(*past.Change) error) (*past.Facts, error) {
 		return selfPast().Log(ctx, v.path, f.selection, first, v.result.Revision, values, each)
 	}
-	t, err := v.times(ctx, a, first, func(mark func(int64)) error {
-		_, err := read(false, func(c *past.Change) error { mark(c.Revision); return nil })
-		return err
-	})
+	t, err := timesOf(ctx, a, v, first, changes, func(c *past.Change) int64 { return c.Revision })
 	if err != nil {
 		return err
 	}
@@ -103,11 +100,7 @@ func (a *app) writeLog(ctx context.Context, f *logFlags, v *view) error {
 	if err != nil {
 		return err
 	}
-	facts, err := read(f.values, out.change)
-	if err != nil {
-		return err
-	}
-	return out.end(facts)
+	return show(changes, f.values, out)
 }
 
 // logOutput writes changes as they come.
@@ -139,7 +132,7 @@ func (a *app) newLogOutput(f *logFlags, v *view, t *past.Times) (*logOutput, err
 	return o, nil
 }
 
-func (o *logOutput) change(c *past.Change) error {
+func (o *logOutput) add(c *past.Change) error {
 	if o.json != nil {
 		return o.json.add(newChangeJSON(c, o.times.Of(c.Revision), o.values))
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/spf13/cobra"
 
 	"github.com/drd-project/drd/internal/scratch"
@@ -12,18 +10,7 @@ import (
 const scratchCommand = "scratch-etcd"
 
 func newScratchEtcd(*app) *cobra.Command {
-	return &cobra.Command{
-		Use:    scratchCommand + " SETTINGS",
-		Short:  "run an etcd on restored data (run by drd itself)",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if code := scratch.Main(cmd.Context(), args); code != 0 {
-				return exitError{errors.New("the scratch etcd failed"), code}
-			}
-			return nil
-		},
-	}
+	return newChild(scratchCommand+" SETTINGS", "run an etcd on restored data", cobra.ExactArgs(1), scratch.Main)
 }
 
 // selfScratch starts the scratch etcd with this very program as the child process, as selfInspector does.

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/spf13/cobra"
 
 	"github.com/drd-project/drd/internal/survey"
@@ -12,16 +10,5 @@ import (
 const surveyCommand = "survey-file"
 
 func newSurvey(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:    surveyCommand + " FILE SEED",
-		Short:  "read what lies in a store (run by drd itself)",
-		Hidden: true,
-		Args:   cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if code := survey.Main(cmd.Context(), args, a.raw); code != 0 {
-				return exitError{errors.New("survey failed"), code}
-			}
-			return nil
-		},
-	}
+	return newChild(surveyCommand+" FILE SEED", "read what lies in a store", cobra.ExactArgs(2), a.toStdout(survey.Main))
 }

@@ -7,7 +7,6 @@
 package advisory
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,11 +19,6 @@ type Issue struct {
 	Fixed   string `json:"fixed"`   // the first release without it: "3.5.3"
 	// Patch is true when Fixed is a release of the same minor version, so that no more than a patch update is needed.
 	Patch bool `json:"patch"`
-}
-
-// URL is where the bug is described.
-func (i Issue) URL() string {
-	return "https://github.com/" + strings.Replace(i.ID, "#", "/issues/", 1)
 }
 
 // Known returns the bugs of a release, such as "3.5.2", oldest first. What follows the three numbers is ignored: a release candidate
@@ -104,12 +98,4 @@ func (b bug) affects(v release) (fixed release, affected bool) {
 		}
 	}
 	return release{}, false
-}
-
-func byNumber(a, b bug) int {
-	number := func(id string) int {
-		n, _ := strconv.Atoi(id[strings.IndexByte(id, '#')+1:])
-		return n
-	}
-	return cmp.Compare(number(a.id), number(b.id))
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -87,9 +88,6 @@ func TestFixed(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if url := got[1].URL(); url != "https://github.com/etcd-io/etcd/issues/20271" {
-		t.Error(url)
-	}
 }
 
 func TestCovers(t *testing.T) {
@@ -102,9 +100,18 @@ func TestCovers(t *testing.T) {
 	}
 }
 
+func number(t *testing.T, b bug) int {
+	t.Helper()
+	n, err := strconv.Atoi(b.id[strings.IndexByte(b.id, '#')+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // TestTable: the lines are in order, and say something that can be printed after a colon.
 func TestTable(t *testing.T) {
-	if !slices.IsSortedFunc(bugs(), byNumber) {
+	if !slices.IsSortedFunc(bugs(), func(a, b bug) int { return number(t, a) - number(t, b) }) {
 		t.Error("the table is not ordered by number")
 	}
 	for _, b := range bugs() {
@@ -132,7 +139,7 @@ func TestDocument(t *testing.T) {
 		for _, s := range b.spans {
 			releases = append(releases, fmt.Sprintf("%s until fixed in %s", s.first, s.fixed))
 		}
-		fmt.Fprintf(&table, "| [%s](%s) | %s | %s |\n", b.id[strings.IndexByte(b.id, '#'):], Issue{ID: b.id}.URL(), b.summary, strings.Join(releases, "; "))
+		fmt.Fprintf(&table, "| [%s](https://github.com/%s) | %s | %s |\n", b.id[strings.IndexByte(b.id, '#'):], strings.Replace(b.id, "#", "/issues/", 1), b.summary, strings.Join(releases, "; "))
 	}
 	if !strings.Contains(string(document), table.String()) {
 		t.Errorf("docs/etcd-versions.md must hold this table:\n\n%s", table.String())

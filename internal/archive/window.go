@@ -1,12 +1,12 @@
 package archive
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"time"
 
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/revisions"
 )
 
 // Range is a range of revisions each of which can be restored.
@@ -21,69 +21,20 @@ type Range struct {
 // Span is a span of time, both ends included, in UTC.
 type Span struct{ From, To time.Time }
 
-// Window lists what can be restored, by revision. What lies between two ranges is a hole (Holes).
+// Window lists what can be restored, by revision. What lies between two ranges is a hole: nothing that is there brings it back.
 func (h *History) Window() []Range {
-	var ranges []Range
+	var reached []revisions.Range
 	for _, e := range h.snapshots {
-		_, reached := h.path(e.Manifest.Revision, math.MaxInt64)
-		ranges = append(ranges, Range{First: oldest(e), Last: reached})
+		_, last := h.path(e.Manifest.Revision, math.MaxInt64)
+		reached = append(reached, revisions.Range{First: oldest(e), Last: last})
 	}
-	ranges = union(ranges)
-	for i := range ranges {
-		h.date(&ranges[i])
+	var ranges []Range
+	for _, r := range revisions.Union(reached) {
+		dated := Range{First: r.First, Last: r.Last}
+		h.date(&dated)
+		ranges = append(ranges, dated)
 	}
 	return ranges
-}
-
-// union merges ranges that touch.
-func union(ranges []Range) []Range {
-	slices.SortFunc(ranges, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
-	var out []Range
-	for _, r := range ranges {
-		if n := len(out); n > 0 && r.First-1 <= out[n-1].Last {
-			out[n-1].Last = max(out[n-1].Last, r.Last)
-			continue
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
-// Holes are the revisions between ranges: nothing that is there brings them back. Times has one span each, from the newest time
-// before it to the oldest after it, where both are known.
-func Holes(ranges []Range) []Range {
-	var holes []Range
-	for i := 1; i < len(ranges); i++ {
-		before, after := ranges[i-1], ranges[i]
-		hole := Range{First: before.Last + 1, Last: after.First - 1}
-		from, _ := before.ends()
-		_, to := after.ends()
-		if !from.IsZero() && !to.IsZero() {
-			hole.Times = []Span{{From: from, To: to}}
-		}
-		holes = append(holes, hole)
-	}
-	return holes
-}
-
-// ends are the newest and the oldest time that is known of the range.
-func (r *Range) ends() (newest, oldest time.Time) {
-	note := func(t time.Time) {
-		if t.After(newest) {
-			newest = t
-		}
-		if oldest.IsZero() || t.Before(oldest) {
-			oldest = t
-		}
-	}
-	for _, s := range r.Times {
-		note(s.From)
-		note(s.To)
-	}
-	for _, p := range r.Snapshots {
-		note(p.Time)
-	}
-	return newest, oldest
 }
 
 // date fills in what is known of the time.

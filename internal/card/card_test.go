@@ -42,7 +42,7 @@ func full(t *testing.T) Card {
 	}
 	c.Targets = Targets(c.Cluster, []config.Target{
 		{Name: "nas", Dir: "/mnt/nas/it's here"},
-		{Name: "primary", S3: &config.S3{Bucket: "prod-backups", Prefix: "etcd/east", Endpoint: "https://minio.example.com:9000", Region: "us-east-1", PathStyle: true, CAFile: "/etc/drd/ca.crt", CredentialsFile: "/etc/drd/planted-secret", Profile: "planted-secret"}},
+		{Name: "primary", S3: &config.S3{Bucket: "prod-backups", Prefix: "etcd/east", Endpoint: "https://minio.example.com:9000", Region: "us-east-1", PathStyle: true, CAFile: "/etc/drd/ca.crt", CredentialsFile: "/etc/drd/Planted0Secret", Profile: "Planted0Secret"}},
 		{Name: "offsite", S3: &config.S3{Bucket: "offsite", Region: "eu-west-1"}},
 	})
 	return c
@@ -66,7 +66,7 @@ func TestCard(t *testing.T) {
 	}
 	unescape := strings.NewReplacer("&#39;", "'", "&amp;", "&", "&#43;", "+", "&lt;", "<", "&gt;", ">")
 	for form, content := range map[string]string{"text": string(text), "HTML": unescape.Replace(string(page))} {
-		if strings.Contains(content, "planted-secret") {
+		if strings.Contains(content, "Planted0Secret") {
 			t.Errorf("%s: a path or profile of the credentials is on it", form)
 		}
 		for _, want := range []string{

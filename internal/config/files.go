@@ -21,6 +21,33 @@ const (
 	pathOutput  = "output"
 )
 
+// Path is a file or a directory that the configuration names.
+type Path struct {
+	Key  string // where it stands: "targets[0].dir"
+	Name string // absolute
+	kind string
+}
+
+// Written says that the daemon writes it, or to it where it is a directory; else it only reads it.
+func (p Path) Written() bool { return p.kind == pathDir || p.kind == pathOutput }
+
+// Directory says that it is one.
+func (p Path) Directory() bool { return p.kind == pathDir }
+
+// Executed says that it is a program.
+func (p Path) Executed() bool { return p.kind == pathProgram }
+
+// Paths are all files and directories that the configuration names, or has by default, in its order.
+func (c *Config) Paths() []Path {
+	var all []Path
+	walk(reflect.ValueOf(c).Elem(), "", func(f field, at string) {
+		if kind := f.Tag.Get("path"); kind != "" && f.value.String() != "" {
+			all = append(all, Path{Key: at, Name: f.value.String(), kind: kind})
+		}
+	})
+	return all
+}
+
 // CheckFiles checks that each file the configuration names exists and that no other user can read
 // a secret one or change a public one. Directories and targets are left to those who use them: an
 // unmounted disk must not stop the copies to the other targets. Problems come as a join of *Error.

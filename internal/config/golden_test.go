@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/drd-project/drd/internal/hint"
+	"github.com/drd-project/drd/test/planted"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files from what the code does now")
@@ -33,7 +34,7 @@ func TestErrors(t *testing.T) {
 			}
 			checkProblems(t, data, err)
 			got := told(err)
-			if strings.Contains(strings.ToLower(got), "hunter2") {
+			if len(planted.New().Find(got)) > 0 {
 				t.Errorf("repeats the secret:\n%s", got)
 			}
 			compareGolden(t, strings.TrimSuffix(name, ".yaml")+".golden", got)

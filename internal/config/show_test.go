@@ -28,10 +28,10 @@ func TestRedacted(t *testing.T) {
 // is not printed either when it comes from elsewhere.
 func TestRedactedHidesSecrets(t *testing.T) {
 	c := mustParse(t, smallest)
-	c.Etcd.Endpoints = []string{"https://root:hunter2@127.0.0.1:2379/?token=hunter2#hunter2", "://hunter2"}
-	c.Targets = append(c.Targets, Target{Name: "s3", S3: &S3{Bucket: "bkt", Endpoint: "https://hunter2@s3.example.com"}})
+	c.Etcd.Endpoints = []string{"https://root:Planted0Secret@127.0.0.1:2379/?token=Planted0Secret#Planted0Secret", "://Planted0Secret"}
+	c.Targets = append(c.Targets, Target{Name: "s3", S3: &S3{Bucket: "bkt", Endpoint: "https://Planted0Secret@s3.example.com"}})
 	shown := string(c.Redacted())
-	if strings.Contains(shown, "hunter2") {
+	if strings.Contains(shown, "Planted0Secret") {
 		t.Errorf("shows a secret:\n%s", shown)
 	}
 	if n := strings.Count(shown, masked); n != 5 {

@@ -18,6 +18,15 @@ func Free(path string) (int64, error) {
 	return int64(st.Bavail) * st.Bsize, nil
 }
 
+// Total returns the size of the file system of path, in bytes.
+func Total(path string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, fmt.Errorf("size of the file system of %s: %w", path, err)
+	}
+	return int64(st.Blocks) * st.Bsize, nil
+}
+
 // Require returns an error unless at least need bytes are free at path. what names the use, such as "a snapshot of 2.1 GiB".
 func Require(path string, need int64, what string) error {
 	free, err := Free(path)

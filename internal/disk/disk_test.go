@@ -20,6 +20,20 @@ func TestSize(t *testing.T) {
 	}
 }
 
+func TestTotal(t *testing.T) {
+	dir := t.TempDir()
+	free, err := disk.Free(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if total, err := disk.Total(dir); err != nil || total < free || total < 1<<20 {
+		t.Errorf("%d bytes, of which %d are free: %v", total, free, err)
+	}
+	if _, err := disk.Total(dir + "/missing"); err == nil {
+		t.Error("a missing directory has a size")
+	}
+}
+
 func TestRequire(t *testing.T) {
 	dir := t.TempDir()
 	if err := disk.Require(dir, 1, "a test"); err != nil {

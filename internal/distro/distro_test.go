@@ -93,7 +93,7 @@ func TestDetect(t *testing.T) {
 		want  Node
 	}{
 		"rke2": {map[string]string{
-			"/etc/rancher/rke2/config.yaml":                         "profile: cis\ntoken: planted-secret\n",
+			"/etc/rancher/rke2/config.yaml":                         "profile: cis\ntoken: Planted0Secret\n",
 			"/var/lib/rancher/rke2/server/db/etcd/config":           rancherConfig,
 			"/var/lib/rancher/rke2/server/tls/etcd/server-ca.crt":   "x",
 			"/var/lib/rancher/rke2/server/tls/etcd/client.crt":      "x",
@@ -106,7 +106,7 @@ func TestDetect(t *testing.T) {
 			CertFile: "/var/lib/rancher/rke2/server/tls/etcd/client.crt", KeyFile: "/var/lib/rancher/rke2/server/tls/etcd/client.key",
 			Manifests: "/var/lib/rancher/rke2/agent/pod-manifests", Unit: "rke2-server.service", ServerDir: "/var/lib/rancher/rke2/server",
 			Evidence: []string{"/etc/rancher/rke2/config.yaml", "/var/lib/rancher/rke2/server/db/etcd", "/var/lib/rancher/rke2/server/db/etcd/config"},
-			Config:   map[string]any{"profile": "cis", "token": "planted-secret"},
+			Config:   map[string]any{"profile": "cis", "token": "Planted0Secret"},
 		}},
 		"k3s elsewhere": {map[string]string{
 			"/etc/rancher/k3s/config.yaml":            "etcd-arg: [a=1]\n",
@@ -213,7 +213,7 @@ func TestNoEtcd(t *testing.T) {
 		"empty":           {nil, "neither RKE2, k3s nor kubeadm"},
 		"agent":           {map[string]string{"/var/lib/rancher/rke2/agent/": ""}, "it is an agent"},
 		"sqlite":          {map[string]string{"/var/lib/rancher/k3s/server/db/state.db": "x"}, "SQLite"},
-		"external kine":   {map[string]string{"/var/lib/rancher/k3s/server/": "", "/etc/rancher/k3s/config.yaml": "datastore-endpoint: mysql://user:planted-secret@h\n"}, "external database"},
+		"external kine":   {map[string]string{"/var/lib/rancher/k3s/server/": "", "/etc/rancher/k3s/config.yaml": "datastore-endpoint: mysql://user:Planted0Secret@h\n"}, "external database"},
 		"no etcd role":    {map[string]string{"/var/lib/rancher/rke2/server/tls/": ""}, "no directory /var/lib/rancher/rke2/server/db/etcd"},
 		"microk8s":        {map[string]string{"/var/snap/microk8s/current/var/kubernetes/backend/": ""}, "dqlite"},
 		"external etcd":   {map[string]string{"/etc/kubernetes/manifests/kube-apiserver.yaml": "spec: {containers: [{command: [kube-apiserver, \"--etcd-servers=https://10.1.1.1:2379\"]}]}\n"}, "https://10.1.1.1:2379"},
@@ -223,7 +223,7 @@ func TestNoEtcd(t *testing.T) {
 		if !errors.Is(err, ErrNoEtcd) || !strings.Contains(err.Error(), c.want) || len(hint.Of(err)) == 0 || got != nil {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
-		if err != nil && strings.Contains(err.Error(), "planted-secret") {
+		if err != nil && strings.Contains(err.Error(), "Planted0Secret") {
 			t.Errorf("%s: a secret is repeated: %v", name, err)
 		}
 	}

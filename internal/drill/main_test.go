@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"testing"
 
 	"github.com/drd-project/drd/internal/scratch"
 	"github.com/drd-project/drd/internal/snapshot"
 	"github.com/drd-project/drd/internal/survey"
+	"github.com/drd-project/drd/test/program"
 )
 
 // The test binary plays the child processes of a drill.
@@ -25,30 +24,16 @@ const (
 var sharedDir string
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		code := -1
-		switch os.Args[1] {
-		case inspectChild:
-			code = snapshot.InspectMain(ctx, os.Args[2:], os.Stdout)
-		case surveyChild:
-			code = survey.Main(ctx, os.Args[2:], os.Stdout)
-		case etcdChild:
-			code = scratch.Main(ctx, os.Args[2:])
-		case victimChild:
-			code = victimMain(ctx, os.Args[2])
-		}
-		stop()
-		if code >= 0 {
-			os.Exit(code)
-		}
+	code, played := program.Play(map[string]program.Child{
+		inspectChild: func(ctx context.Context, args []string) int { return snapshot.InspectMain(ctx, args, os.Stdout) },
+		surveyChild:  func(ctx context.Context, args []string) int { return survey.Main(ctx, args, os.Stdout) },
+		etcdChild:    scratch.Main,
+		victimChild:  func(ctx context.Context, args []string) int { return victimMain(ctx, args[0]) },
+	})
+	if !played {
+		code = withSharedDir(m.Run)
 	}
-	// Under the race detector every process sleeps for a second before it exits, and there are many children here.
-	if err := os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(withSharedDir(m.Run))
+	os.Exit(code)
 }
 
 func withSharedDir(run func() int) int {

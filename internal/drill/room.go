@@ -3,8 +3,6 @@ package drill
 import (
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/restore"
@@ -24,7 +22,7 @@ func (a *attempt) leaveRoom(plan *restore.Plan) error {
 		return nil
 	}
 	for _, s := range plan.Space {
-		size, err := sizeOf(s.Path)
+		size, err := disk.Total(s.Path)
 		if err != nil {
 			return err
 		}
@@ -36,13 +34,4 @@ func (a *attempt) leaveRoom(plan *restore.Plan) error {
 		}
 	}
 	return nil
-}
-
-// sizeOf is the size of a file system, in bytes.
-func sizeOf(path string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return 0, fmt.Errorf("size of the file system of %s: %w", path, err)
-	}
-	return int64(st.Blocks) * st.Bsize, nil
 }

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	rootPassword  = "correct horse"
-	plainPassword = "battery staple"
+	rootPassword  = "Planted0Secret horse"
+	plainPassword = "Planted0Secret staple"
 )
 
 // enableAuth gives the cluster a root user, and a plain one that may read every key and is no root.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -168,9 +167,9 @@ func TestRotatedCertificates(t *testing.T) {
 	if _, err := c.Status(t.Context()); !errors.Is(err, etcd.ErrUnreachable) {
 		t.Errorf("a stopped member: %v, want ErrUnreachable", err)
 	}
+	client, peer := first.Ports()
 	second := servers.StartEtcd(t, servers.EtcdConfig{
-		DataDir: first.DataDir(), ExistingDataDir: true, ClientTLS: servers.NewCA(t),
-		ClientPort: port(t, first.Endpoint()), PeerPort: port(t, first.PeerURL()),
+		DataDir: first.DataDir(), ExistingDataDir: true, ClientTLS: servers.NewCA(t), ClientPort: client, PeerPort: peer,
 	})
 	if _, err := c.Status(t.Context()); !errors.Is(err, etcd.ErrTLS) {
 		t.Errorf("a new CA that drd's files do not have yet: %v, want ErrTLS", err)
@@ -191,19 +190,6 @@ func copyFile(t *testing.T, from, to string) {
 	if err := os.WriteFile(to, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func port(t *testing.T, endpoint string) int {
-	t.Helper()
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(u.Port())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 // A cluster that loses its members one by one must stay readable through the last.

@@ -31,15 +31,7 @@ var _ encoding.CodecV2 = watchCodec{}
 func (watchCodec) Name() string { return "proto" }
 
 func (watchCodec) Marshal(v any) (mem.BufferSlice, error) {
-	request, ok := v.(*pb.WatchRequest)
-	if !ok {
-		return nil, fmt.Errorf("encode watch request: unexpected type %T", v)
-	}
-	text, err := proto.Marshal(request)
-	if err != nil {
-		return nil, fmt.Errorf("encode watch request: %w", err)
-	}
-	return mem.BufferSlice{mem.SliceBuffer(text)}, nil
+	return encodeRequest[*pb.WatchRequest](v)
 }
 
 func (watchCodec) Unmarshal(data mem.BufferSlice, v any) error {

@@ -96,9 +96,6 @@ func (a *Appender) commit() error {
 	return nil
 }
 
-// Revision is that of the last entry, or the one that the appender began with.
-func (a *Appender) Revision() int64 { return a.last.Main }
-
 // Close writes what is left. After an error it takes the unfinished batch back, and returns that error.
 func (a *Appender) Close() error {
 	switch {

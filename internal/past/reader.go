@@ -42,12 +42,7 @@ type message struct {
 // happened. from 0 is everything that the store holds: complete after Facts.CompactRevision, and of what was before there is what was
 // still alive then. An error of each ends the reading and is returned as it is.
 func (r Reader) Log(ctx context.Context, path string, s Selection, from, to int64, values bool, each func(*Change) error) (*Facts, error) {
-	return r.read(ctx, path, query{whatLog, s, from, to, values}, func(m *message) error {
-		if m.Change == nil {
-			return nil
-		}
-		return each(m.Change)
-	})
+	return r.read(ctx, path, query{whatLog, s, from, to, values}, changes(each))
 }
 
 // Diff hands every selected key that was created, changed or deleted after one revision and up to another to each, in the order
@@ -63,12 +58,17 @@ func (r Reader) Diff(ctx context.Context, path string, s Selection, from, to int
 
 // Extract hands every selected key that was alive at a revision to each, with its value, in the order of keys.
 func (r Reader) Extract(ctx context.Context, path string, s Selection, at int64, each func(*Change) error) (*Facts, error) {
-	return r.read(ctx, path, query{whatExtract, s, 0, at, true}, func(m *message) error {
+	return r.read(ctx, path, query{whatExtract, s, 0, at, true}, changes(each))
+}
+
+// changes hands on the changes alone.
+func changes(each func(*Change) error) func(*message) error {
+	return func(m *message) error {
 		if m.Change == nil {
 			return nil
 		}
 		return each(m.Change)
-	})
+	}
 }
 
 func (r Reader) read(ctx context.Context, path string, q query, each func(*message) error) (facts *Facts, err error) {

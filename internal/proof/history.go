@@ -184,17 +184,6 @@ func (rec *Record) Telling() bool {
 	return slices.ContainsFunc(rec.Drills, func(d Drill) bool { return d.Level.Boots() || d.Outcome == Failed })
 }
 
-// Census is the newest Kubernetes census of a drill that passed or failed before that time; nil: there is none.
-func (h *History) Census(before time.Time) *Kubernetes {
-	var newest *Kubernetes
-	for rec, d := range h.drills() {
-		if d.Kubernetes != nil && !d.Level.Archive() && d.Outcome != Inconclusive && d.end(rec).Before(before) {
-			newest = d.Kubernetes
-		}
-	}
-	return newest
-}
-
 // Records are all records that were read, oldest first, the ones that do not count too.
 func (h *History) Records() []*SignedRecord { return slices.Clone(h.records) }
 

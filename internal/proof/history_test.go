@@ -89,30 +89,18 @@ func TestStandingWithoutManifest(t *testing.T) {
 
 func TestHistory(t *testing.T) {
 	to := newTarget(t)
-	if h := to.read(ReadOptions{}); h.LastRun((*Record).Telling) != nil || h.Census(testTime) != nil {
+	if h := to.read(ReadOptions{}); h.LastRun((*Record).Telling) != nil {
 		t.Error("an empty history has something to say")
 	}
-	census := func(n int64) *Kubernetes {
-		return &Kubernetes{Resources: map[string]int64{"pods": n}, Encodings: map[string]int64{}}
-	}
-	withCensus := func(d Drill, n int64) Drill {
-		d.Kubernetes = census(n)
-		return d
-	}
-	to.put(0, withCensus(drilled(-3*time.Hour, LevelDrill, Passed), 1), drilled(-4*time.Hour, LevelData, Passed))
-	to.put(time.Hour, withCensus(drilled(-2*time.Hour, LevelDrill, Failed), 2))
-	to.put(2*time.Hour, withCensus(drilled(-time.Hour, LevelDrill, Inconclusive), 3))
+	to.put(0, drilled(-3*time.Hour, LevelDrill, Passed), drilled(-4*time.Hour, LevelData, Passed))
+	to.put(time.Hour, drilled(-2*time.Hour, LevelDrill, Failed))
+	to.put(2*time.Hour, drilled(-time.Hour, LevelDrill, Inconclusive))
 	h := to.read(ReadOptions{})
 	if at, ok := h.LastPassed(); !ok || at != testTime.Add(50*time.Second) {
 		t.Errorf("last passed %s", at)
 	}
 	if got := h.LastRun((*Record).Telling)[0].ID; got != NewID(testTime.Add(2*time.Hour), "node1") {
 		t.Errorf("the newest that says something is %s", got)
-	}
-	for after, want := range map[time.Duration]*Kubernetes{0: nil, time.Minute: census(1), 90 * time.Minute: census(2), 9 * time.Hour: census(2)} {
-		if diff := cmp.Diff(want, h.Census(testTime.Add(after))); diff != "" {
-			t.Errorf("census before %s: %s", after, diff)
-		}
 	}
 }
 

@@ -101,12 +101,6 @@ func (p *Pending) Add(s *Signed) (dropped int, err error) {
 	return dropped, nil
 }
 
-// Len is how many records wait.
-func (p *Pending) Len() (int, error) {
-	keys, err := p.keys(context.Background())
-	return len(keys), err
-}
-
 // Flush writes what waits for the target of this name and cluster, oldest first, and forgets what is there. A record whose ID was
 // taken meanwhile is signed again by s under another. One that the target refuses, or that cannot be read here, keeps no other
 // from being written: refused counts them, and they go on waiting. A file that cannot be a record is dropped. Each of these is in the error.

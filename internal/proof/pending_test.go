@@ -26,8 +26,8 @@ func newPending(t *testing.T) (*Pending, string) {
 
 func (p *Pending) has(t *testing.T, want int) {
 	t.Helper()
-	if n, err := p.Len(); err != nil || n != want {
-		t.Errorf("%d records wait, want %d: %v", n, want, err)
+	if keys, err := p.keys(t.Context()); err != nil || len(keys) != want {
+		t.Errorf("%d records wait, want %d: %v", len(keys), want, err)
 	}
 }
 

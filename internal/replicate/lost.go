@@ -39,9 +39,6 @@ func (g Gap) of() (target string, total int)  { return g.Target, g.Total }
 // queue ever lost anything. It is for reports; nothing needs to be stopped for it.
 func Losses(stateDir string) ([]Loss, error) { return openLosses(stateDir).read() }
 
-// Gaps does the same for the archive.
-func Gaps(stateDir string) ([]Gap, error) { return openGaps(stateDir).read() }
-
 // losses is lost.jsonl, one snapshot and target a line.
 type losses struct{ journal[Loss] }
 

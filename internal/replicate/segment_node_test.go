@@ -126,7 +126,7 @@ func (n *node) following() []int {
 // holes are "target first-last: reason".
 func (n *node) holes() []string {
 	n.t.Helper()
-	all, err := Gaps(n.cfg.StateDir)
+	all, err := openGaps(n.cfg.StateDir).read()
 	n.must(err)
 	var out []string
 	for _, g := range all {

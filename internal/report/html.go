@@ -11,6 +11,7 @@ import (
 
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/proof"
+	"github.com/drd-project/drd/internal/stylesheet"
 )
 
 //go:embed page.html
@@ -20,6 +21,7 @@ var pageSource string
 func (r *Report) WriteHTML(w io.Writer) error {
 	page, err := template.New("report").Funcs(template.FuncMap{
 		"instant": instant, "time": orDash, "size": disk.Size, "recovery": recovery, "dots": r.dots, "width": func() int { return chartWidth },
+		"style": stylesheet.Base,
 	}).Parse(pageSource)
 	if err != nil {
 		return fmt.Errorf("read the page's template: %w", err)

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/drd-project/drd/internal/revisions"
 )
 
 // keepMoments keeps the snapshots that say what was there at an instant of which no segment tells: the revision was the same before and
@@ -31,8 +33,8 @@ func (l *line) keepMoments(segments []piece) {
 		}
 		l.keepWitness(low == before, before, func(d *Decision) bool { return !d.Entry.Manifest.CaptureEnd.After(t) })
 		l.keepWitness(high == after, after, func(d *Decision) bool { return !d.Entry.Manifest.CaptureStart.Before(t) })
-		if restorable := l.restorable(r, anyFate); slices.ContainsFunc(restorable, func(s stretch) bool { return s.has(before) }) {
-			l.cover(r, []stretch{{before, before}})
+		if restorable := l.restorable(r, anyFate); slices.ContainsFunc(restorable, func(s revisions.Range) bool { return s.Has(before) }) {
+			l.cover(r, []revisions.Range{{First: before, Last: before}})
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/revisions"
 )
 
 // steps is into how many parts the archive's time is divided, each of which keeps a snapshot: nothing of it is further than an eighth
@@ -23,23 +24,6 @@ type piece struct {
 
 func pieceOf(s *repo.Segment) piece {
 	return piece{first: s.First, last: s.Last, from: s.From, to: s.To}
-}
-
-// stretch is a range of revisions, both ends included.
-type stretch struct{ first, last int64 }
-
-// union merges stretches that touch.
-func union(all []stretch) []stretch {
-	slices.SortFunc(all, func(a, b stretch) int { return cmp.Compare(a.first, b.first) })
-	var out []stretch
-	for _, s := range all {
-		if n := len(out); n > 0 && s.first-1 <= out[n-1].last {
-			out[n-1].last = max(out[n-1].last, s.last)
-			continue
-		}
-		out = append(out, s)
-	}
-	return out
 }
 
 // needed keeps the snapshots that the restore of any point within archive.keep_within needs. It returns the revision up to which no
@@ -75,7 +59,7 @@ func (l *line) needs(segments []piece) (gone int64) {
 	if len(points) == 0 {
 		return 0
 	}
-	base := l.base(r, points[0].first, within)
+	base := l.base(r, points[0].First, within)
 	if base != nil {
 		l.rely(base, "base of the archive")
 		gone = base.Entry.Manifest.Revision
@@ -125,50 +109,48 @@ func (l *line) furthest(r reach) (revision int64) {
 }
 
 // reach says how far segments lead on from a revision.
-type reach []stretch
+type reach []revisions.Range
 
 func newReach(segments []piece) reach {
-	var changes []stretch
+	var changes []revisions.Range
 	for _, s := range segments {
 		if s.last >= s.first {
-			changes = append(changes, stretch{s.first, s.last})
+			changes = append(changes, revisions.Range{First: s.first, Last: s.last})
 		}
 	}
-	return union(changes)
+	return revisions.Union(changes)
 }
 
 func (r reach) from(revision int64) int64 {
-	i, _ := slices.BinarySearchFunc(r, revision+1, func(s stretch, want int64) int { return cmp.Compare(s.last, want) })
-	if i < len(r) && r[i].first <= revision+1 {
-		return r[i].last
+	i, _ := slices.BinarySearchFunc(r, revision+1, func(s revisions.Range, want int64) int { return cmp.Compare(s.Last, want) })
+	if i < len(r) && r[i].First <= revision+1 {
+		return r[i].Last
 	}
 	return revision
 }
 
 // span is what can be restored from a snapshot: it can be cut back to its compact revision.
-func (r reach) span(e *repo.Entry) stretch {
-	return stretch{max(1, e.Manifest.CompactRevision), r.from(e.Manifest.Revision)}
+func (r reach) span(e *repo.Entry) revisions.Range {
+	return revisions.Range{First: max(1, e.Manifest.CompactRevision), Last: r.from(e.Manifest.Revision)}
 }
 
-func (s stretch) has(revision int64) bool { return s.first <= revision && revision <= s.last }
-
 // restorable are the revisions that some of the snapshots lead to.
-func (l *line) restorable(r reach, some func(*Decision) bool) []stretch {
-	var spans []stretch
+func (l *line) restorable(r reach, some func(*Decision) bool) []revisions.Range {
+	var spans []revisions.Range
 	for _, d := range l.snapshots {
 		if some(d) {
 			spans = append(spans, r.span(d.Entry))
 		}
 	}
-	return union(spans)
+	return revisions.Union(spans)
 }
 
 // above cuts off what is below a revision.
-func above(all []stretch, low int64) []stretch {
-	var out []stretch
+func above(all []revisions.Range, low int64) []revisions.Range {
+	var out []revisions.Range
 	for _, s := range all {
-		if s.last >= low {
-			out = append(out, stretch{max(s.first, low), s.last})
+		if s.Last >= low {
+			out = append(out, revisions.Range{First: max(s.First, low), Last: s.Last})
 		}
 	}
 	return out
@@ -178,7 +160,7 @@ func above(all []stretch, low int64) []stretch {
 // within that time; nil: there is none.
 func (l *line) base(r reach, point int64, within bool) *Decision {
 	i := lastIndex(l.snapshots, func(d *Decision) bool {
-		return (!within || !d.Entry.Manifest.CaptureEnd.After(l.since)) && r.span(d.Entry).has(point)
+		return (!within || !d.Entry.Manifest.CaptureEnd.After(l.since)) && r.span(d.Entry).Has(point)
 	})
 	if i < 0 {
 		return nil
@@ -204,13 +186,13 @@ func (l *line) keepSteps() {
 }
 
 // cover keeps snapshots until the points can be restored that all of them together restore, newest first.
-func (l *line) cover(r reach, points []stretch) {
+func (l *line) cover(r reach, points []revisions.Range) {
 	for {
 		revision, missing := firstMissing(points, l.restorable(r, func(d *Decision) bool { return l.relied[d] }))
 		if !missing {
 			return
 		}
-		i := lastIndex(l.snapshots, func(d *Decision) bool { return !l.relied[d] && r.span(d.Entry).has(revision) })
+		i := lastIndex(l.snapshots, func(d *Decision) bool { return !l.relied[d] && r.span(d.Entry).Has(revision) })
 		if i < 0 {
 			return
 		}
@@ -228,15 +210,15 @@ func lastIndex(all []*Decision, is func(*Decision) bool) int {
 }
 
 // firstMissing is the first revision of want that have lacks. Both are in order, and have is a union.
-func firstMissing(want, have []stretch) (int64, bool) {
+func firstMissing(want, have []revisions.Range) (int64, bool) {
 	for _, w := range want {
-		next := w.first
+		next := w.First
 		for _, h := range have {
-			if h.has(next) {
-				next = h.last + 1
+			if h.Has(next) {
+				next = h.Last + 1
 			}
 		}
-		if next <= w.last {
+		if next <= w.Last {
 			return next, true
 		}
 	}

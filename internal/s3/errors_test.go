@@ -25,7 +25,7 @@ import (
 )
 
 // secretKey must never be seen in an error.
-const secretKey = "planted-secret-key"
+const secretKey = "Planted0Secret-key"
 
 // credentials writes a credentials file.
 func credentials(t *testing.T, access, secret string) string {

@@ -13,11 +13,10 @@ import (
 
 // child is the process, and the goroutine that waits for its end.
 type child struct {
-	process  *os.Process
-	log      *speech
-	memory   int64 // its limit, in bytes
-	isolated bool
-	notes    []string
+	process *os.Process
+	log     *speech
+	memory  int64 // its limit, in bytes
+	notes   []string
 
 	mu    sync.Mutex
 	asked map[syscall.Signal]bool

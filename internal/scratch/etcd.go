@@ -35,9 +35,6 @@ func (e *Etcd) Version() string { return e.version }
 // Embedded reports whether it is the server that drd carries, not an etcd program of the node.
 func (e *Etcd) Embedded() bool { return e.embedded }
 
-// Isolated reports whether it has a network of its own. Without one it still listens on nothing but unix sockets.
-func (e *Etcd) Isolated() bool { return e.child.isolated }
-
 // AuthEnabled reports whether the store came up with authentication enabled: a read by nobody was refused. To read such a
 // store stop the etcd, call DisableAuth, and start it again.
 func (e *Etcd) AuthEnabled() bool { return e.auth }

@@ -46,7 +46,6 @@ func (c *child) start(command func() *exec.Cmd, grants []grant, group *cgroup) (
 		cmd.SysProcAttr = g.attributes(group)
 		err := cmd.Start()
 		if err == nil {
-			c.isolated = g.namespaces != 0
 			c.note(g, group, refused)
 			return cmd, nil
 		}

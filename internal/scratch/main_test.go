@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -93,33 +92,14 @@ func restored(tb testing.TB, member *servers.Etcd, client *clientv3.Client) Data
 		Dir:  filepath.Join(tb.TempDir(), "etcd"),
 		Name: member.Name(), PeerURL: member.PeerURL(), InitialCluster: member.Name() + "=" + member.PeerURL(), InitialClusterToken: "etcd-cluster",
 	}
-	file := filepath.Join(tb.TempDir(), "snapshot.db")
-	save(tb, client, file)
 	err := snapshot.NewV3(zap.NewNop()).Restore(snapshot.RestoreConfig{
-		SnapshotPath: file, Name: d.Name, OutputDataDir: d.Dir, PeerURLs: []string{d.PeerURL},
+		SnapshotPath: servers.SaveSnapshot(tb, client), Name: d.Name, OutputDataDir: d.Dir, PeerURLs: []string{d.PeerURL},
 		InitialCluster: d.InitialCluster, InitialClusterToken: d.InitialClusterToken,
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return d
-}
-
-func save(tb testing.TB, client *clientv3.Client, file string) {
-	tb.Helper()
-	from, err := client.Snapshot(tb.Context())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer from.Close()
-	to, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	_, err = io.Copy(to, from)
-	if closing := to.Close(); err != nil || closing != nil {
-		tb.Fatal(err, closing)
-	}
 }
 
 // restoredFrom is restored from a member that is gone again.

@@ -1,15 +1,10 @@
 package snapshot_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -123,7 +118,7 @@ func (h *history) compact() {
 
 // compare takes a snapshot and checks every revision that etcd still answers for.
 func (h *history) compare(version string, round int) {
-	path := saveSnapshot(h.t, h.client)
+	path := servers.SaveSnapshot(h.t, h.client)
 	now := h.revision()
 	db := openDB(h.t, path)
 	for rev := max(1, h.compacted); rev <= now; rev++ {
@@ -158,7 +153,7 @@ func TestHashKVOfLaterCompaction(t *testing.T) {
 			t.Fatal(i, err)
 		}
 	}
-	before := openDB(t, saveSnapshot(t, client))
+	before := openDB(t, servers.SaveSnapshot(t, client))
 	now := h.revision()
 	if _, err := client.Compact(t.Context(), now-50, clientv3.WithCompactPhysical()); err != nil {
 		t.Fatal(err)
@@ -200,25 +195,4 @@ func openDB(t *testing.T, path string) *bolt.DB {
 	}
 	t.Cleanup(func() { db.Close() })
 	return db
-}
-
-func saveSnapshot(t *testing.T, client *clientv3.Client) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	stream, err := client.Snapshot(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Close()
-	path := filepath.Join(t.TempDir(), "snapshot.db")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := io.Copy(f, stream); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

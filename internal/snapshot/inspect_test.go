@@ -47,7 +47,7 @@ func TestInspect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			path := saveSnapshot(t, client)
+			path := servers.SaveSnapshot(t, client)
 			var early int64
 			got, err := snapshottest.Inspector(t).Inspect(ctx, path, func(rev int64) { early = rev })
 			if err != nil {
@@ -81,7 +81,7 @@ func TestInspect(t *testing.T) {
 
 func TestInspectFreshStore(t *testing.T) {
 	client := servers.StartEtcd(t, servers.EtcdConfig{}).Client(t)
-	got, err := snapshottest.Inspector(t).Inspect(t.Context(), saveSnapshot(t, client), nil)
+	got, err := snapshottest.Inspector(t).Inspect(t.Context(), servers.SaveSnapshot(t, client), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestInspectMissingLease(t *testing.T) {
 	if _, err := client.Put(t.Context(), "k", "v", clientv3.WithLease(lease.ID)); err != nil {
 		t.Fatal(err)
 	}
-	path := saveSnapshot(t, client)
+	path := servers.SaveSnapshot(t, client)
 	db, err := bolt.Open(path, 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestInspectDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	whole, err := os.ReadFile(saveSnapshot(t, client))
+	whole, err := os.ReadFile(servers.SaveSnapshot(t, client))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestInspectDamage(t *testing.T) {
 // TestInspectManyMissingLeases: what the child has to say may be long.
 func TestInspectManyMissingLeases(t *testing.T) {
 	client := servers.StartEtcd(t, servers.EtcdConfig{}).Client(t)
-	path := saveSnapshot(t, client)
+	path := servers.SaveSnapshot(t, client)
 	db, err := bolt.Open(path, 0o600, nil)
 	if err != nil {
 		t.Fatal(err)

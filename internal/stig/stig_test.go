@@ -92,7 +92,7 @@ func hardened(t *testing.T) (node, *config.Config) {
 	n.dir("/var/lib/drd", 0o700)
 
 	const rke2 = "/var/lib/rancher/rke2/"
-	n.file("/etc/rancher/rke2/config.yaml", 0o600, "profile: cis\ntoken: planted-secret\n")
+	n.file("/etc/rancher/rke2/config.yaml", 0o600, "profile: cis\ntoken: Planted0Secret\n")
 	n.file(rke2+"server/db/etcd/config", 0o600, "listen-client-urls: https://127.0.0.1:2379\nlisten-metrics-urls: http://127.0.0.1:2381\n"+
 		"client-transport-security: {cert-file: a, key-file: b, client-cert-auth: true}\npeer-transport-security: {cert-file: a, key-file: b, client-cert-auth: true}\n")
 	n.file(rke2+"server/db/snapshots/etcd-snapshot-1", 0o600, "")
@@ -103,7 +103,7 @@ func hardened(t *testing.T) (node, *config.Config) {
 	n.file(rke2+"server/tls/server-ca.key", 0o600, "")
 	n.file(rke2+"server/tls/etcd/server-ca.crt", 0o644, "")
 	n.file(rke2+"server/tls/etcd/client.key", 0o600, "")
-	n.file(rke2+"server/token", 0o600, "planted-secret")
+	n.file(rke2+"server/token", 0o600, "Planted0Secret")
 	n.dir(rke2+"server/manifests", 0o750)
 	n.dir(rke2+"server/logs", 0o750)
 	n.file(rke2+"agent/pod-manifests/etcd.yaml", 0o600, "spec: {containers: [{args: [\"--config-file=/x\"], env: [{name: NO_PROXY, value: x}, {name: TOKEN_FILE, value: /x}]}]}\n")
@@ -199,7 +199,7 @@ func TestEachIsFound(t *testing.T) {
 		"DRD-FILES /var/lib/drd/**: 1 of 2 are not so; /var/lib/drd/spool is 0750, root:root":                                            chmod("/var/lib/drd/spool", 0o750),
 		"DRD-UNIT drd.service LimitCORE: infinity":                                                                                       edit("/etc/systemd/system/drd.service.d/own.conf", "[Service]", "[Service]\nLimitCORE=infinity"),
 		"DRD-UNIT drd.service ProtectSystem: not set":                                                                                    edit(unitFile, "ProtectSystem=strict\n", ""),
-		"DRD-SECRETS drd.service Environment: AWS_SECRET_ACCESS_KEY":                                                                     edit("/etc/systemd/system/drd.service.d/own.conf", "AWS_PROFILE=x", "AWS_SECRET_ACCESS_KEY=planted-secret"),
+		"DRD-SECRETS drd.service Environment: AWS_SECRET_ACCESS_KEY":                                                                     edit("/etc/systemd/system/drd.service.d/own.conf", "AWS_PROFILE=x", "AWS_SECRET_ACCESS_KEY=Planted0Secret"),
 		"DRD-PORTS metrics.listen: 0.0.0.0:9877":                                                                                         func(_ node, cfg *config.Config) { cfg.Metrics.Listen = "0.0.0.0:9877" },
 		"DRD-TRANSPORT etcd.endpoints[0]: http":                                                                                          func(_ node, cfg *config.Config) { cfg.Etcd.Endpoints = []string{"http://127.0.0.1:2379"} },
 		"DRD-TRANSPORT target primary: http":                                                                                             func(_ node, cfg *config.Config) { cfg.Targets[0].S3.Endpoint = "http://minio:9000" },
@@ -231,7 +231,7 @@ func TestEachIsFound(t *testing.T) {
 			if diff := cmp.Diff([]string{etcdOwner, want}, failed(findings), sorted); diff != "" {
 				t.Errorf("open findings (-want +got):\n%s", diff)
 			}
-			if text := fmt.Sprintf("%+v", findings); strings.Contains(text, "planted-secret") {
+			if text := fmt.Sprintf("%+v", findings); strings.Contains(text, "Planted0Secret") {
 				t.Error("a secret is repeated")
 			}
 		})

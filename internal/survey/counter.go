@@ -20,16 +20,10 @@ const (
 	NoPrefix = "(no prefix)"
 )
 
-// TopLevel is the prefix that a key counts under: its first two segments, slashes included, such as "/registry/pods/" of
+// prefixOf returns the prefix that a key counts under: its first two segments, slashes included, such as "/registry/pods/" of
 // "/registry/pods/default/web", "/registry/" of "/registry/x", and "app/" of "app/x". The last segment, which no slash
-// ends, never counts, and a slash at the very beginning belongs to the first. A prefix longer than 128 bytes is cut
-// there and ends in "…"; one that is not printable is written as "hex:" and its bytes. Keys without any slash, or with
-// none but a leading one, count under NoPrefix.
-func TopLevel(key []byte) string {
-	return prefixName(prefixOf(key))
-}
-
-// prefixOf returns the prefix within key, not cut yet; empty when there is none.
+// ends, never counts, and a slash at the very beginning belongs to the first. It is empty for keys without any slash, or
+// with none but a leading one, and not cut yet.
 func prefixOf(key []byte) []byte {
 	end := min(1, len(key)) // whatever the first byte is, it ends no segment
 	for range 2 {
@@ -45,6 +39,8 @@ func prefixOf(key []byte) []byte {
 	return key[:end]
 }
 
+// prefixName is the name of a prefix: NoPrefix for an empty one. One longer than 128 bytes is cut there and ends in "…"; one that is not
+// printable is written as "hex:" and its bytes.
 func prefixName(prefix []byte) string {
 	if len(prefix) == 0 {
 		return NoPrefix
@@ -65,7 +61,7 @@ func printable(b []byte) string {
 	return string(short) + mark
 }
 
-// Counter counts keys by TopLevel. Of more than 999 prefixes the first 999 in byte order are told apart and the rest counts
+// Counter counts keys by their first two segments, such as "/registry/pods/". Of more than 999 prefixes the first 999 in byte order are told apart and the rest counts
 // under Other: what it says does not depend on the order in which keys are added. The zero value is ready; it must not
 // be used by several goroutines at once.
 type Counter struct{ tally tally }

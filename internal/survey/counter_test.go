@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestTopLevel(t *testing.T) {
+func TestPrefix(t *testing.T) {
 	for key, want := range map[string]string{
 		"/registry/pods/default/web":        "/registry/pods/",
 		"/registry/pods/":                   "/registry/pods/",
@@ -33,8 +33,8 @@ func TestTopLevel(t *testing.T) {
 		// Cut within a letter: not printable any more, whatever the order of events.
 		strings.Repeat("a", 127) + "ß/x": "hex:" + strings.Repeat("61", 127) + "c3…",
 	} {
-		if got := TopLevel([]byte(key)); got != want {
-			t.Errorf("TopLevel(%q) = %q, want %q", key, got, want)
+		if got := prefixName(prefixOf([]byte(key))); got != want {
+			t.Errorf("prefix of %q: %q, want %q", key, got, want)
 		}
 	}
 }

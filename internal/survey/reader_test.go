@@ -56,7 +56,7 @@ func TestProgram(t *testing.T) {
 	r := child(t, "read")
 	r.Program, r.Command[0] = r.Command[0], "drd"
 	client := servers.StartEtcd(t, servers.EtcdConfig{}).Client(t)
-	if _, err := r.File(t.Context(), saveSnapshot(t, client), 1); err != nil {
+	if _, err := r.File(t.Context(), servers.SaveSnapshot(t, client), 1); err != nil {
 		t.Error(err)
 	}
 }
@@ -85,7 +85,7 @@ func TestDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	whole, err := os.ReadFile(saveSnapshot(t, client))
+	whole, err := os.ReadFile(servers.SaveSnapshot(t, client))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ import (
 type Survey struct {
 	// Keys is the number of live keys.
 	Keys int64 `json:"keys"`
-	// Prefixes counts them by TopLevel, as a Counter does.
+	// Prefixes counts them by their first segments, as a Counter does.
 	Prefixes map[string]int64 `json:"prefixes"`
 	// Samples are up to 256 live keys, chosen evenly among all by the seed. They are ascending by key; the same
 	// content and seed give the same samples.

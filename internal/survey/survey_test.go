@@ -1,16 +1,11 @@
 package survey_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -27,7 +22,7 @@ func TestSurveyEqualsEtcd(t *testing.T) {
 			t.Parallel()
 			client := servers.StartEtcd(t, servers.EtcdConfig{Version: version}).Client(t)
 			writeHistory(t, client, rand.New(rand.NewPCG(11, uint64(version[2]))))
-			got, err := child(t, "read").File(t.Context(), saveSnapshot(t, client), 1)
+			got, err := child(t, "read").File(t.Context(), servers.SaveSnapshot(t, client), 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,32 +110,11 @@ func compare(t *testing.T, client *clientv3.Client, got *survey.Survey) {
 
 func TestSurveyOfAnEmptyStore(t *testing.T) {
 	client := servers.StartEtcd(t, servers.EtcdConfig{}).Client(t)
-	got, err := child(t, "read").File(t.Context(), saveSnapshot(t, client), 1)
+	got, err := child(t, "read").File(t.Context(), servers.SaveSnapshot(t, client), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(&survey.Survey{Prefixes: map[string]int64{}}, got); diff != "" {
 		t.Error(diff)
 	}
-}
-
-func saveSnapshot(t *testing.T, client *clientv3.Client) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	stream, err := client.Snapshot(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Close()
-	path := filepath.Join(t.TempDir(), "snapshot.db")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := io.Copy(f, stream); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

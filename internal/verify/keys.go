@@ -40,25 +40,13 @@ func (k Keys) Find(_ context.Context, r *repo.Repository, m *repo.Manifest) ([]a
 	if key, ok := k.retained(r, m); ok {
 		return []age.Identity{key.Identity()}, KindRetained, nil
 	}
-	if k.Identities == nil {
-		return nil, "", fmt.Errorf("open %s: %w", m.ID, drill.ErrNoKey)
-	}
-	ids, err := k.Identities()
-	if err != nil {
-		return nil, "", fmt.Errorf("%w: %w", drill.ErrNoKey, err)
-	}
-	if !fits(ids, m.Object.Recipients) {
-		return nil, "", fmt.Errorf("%w: it is sealed for others than the identity here", drill.ErrNoKey)
-	}
-	return ids, KindIdentity, nil
+	return k.identities(m.Object.Recipients)
 }
 
 // CanOpen says whether Find would return a key, for Config.CanOpen. r is any repository of the cluster. The identities are
 // read once for all the manifests that the function is asked about.
 func (k Keys) CanOpen(r *repo.Repository) func(*repo.Manifest) bool {
-	if k.Identities != nil {
-		k.Identities = sync.OnceValues(k.Identities)
-	}
+	k = k.once()
 	return func(m *repo.Manifest) bool {
 		_, _, err := k.Find(context.Background(), r, m)
 		return err == nil
@@ -75,6 +63,11 @@ func (k Keys) FindSegment(_ context.Context, r *repo.Repository, s *repo.Segment
 			return []age.Identity{key.Identity()}, KindRetained, nil
 		}
 	}
+	return k.identities(s.Object.Recipients)
+}
+
+// identities are those of this node, if one of them fits the recipients of an object.
+func (k Keys) identities(recipients []string) ([]age.Identity, string, error) {
 	if k.Identities == nil {
 		return nil, "", drill.ErrNoKey
 	}
@@ -82,7 +75,7 @@ func (k Keys) FindSegment(_ context.Context, r *repo.Repository, s *repo.Segment
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w", drill.ErrNoKey, err)
 	}
-	if !fits(ids, s.Object.Recipients) {
+	if !fits(ids, recipients) {
 		return nil, "", fmt.Errorf("%w: it is sealed for others than the identity here", drill.ErrNoKey)
 	}
 	return ids, KindIdentity, nil
@@ -90,13 +83,19 @@ func (k Keys) FindSegment(_ context.Context, r *repo.Repository, s *repo.Segment
 
 // CanOpenSegment is CanOpen for segments.
 func (k Keys) CanOpenSegment(r *repo.Repository) func(*repo.Segment) bool {
-	if k.Identities != nil {
-		k.Identities = sync.OnceValues(k.Identities)
-	}
+	k = k.once()
 	return func(s *repo.Segment) bool {
 		_, _, err := k.FindSegment(context.Background(), r, s)
 		return err == nil
 	}
+}
+
+// once reads the identities the first time that they are asked for only.
+func (k Keys) once() Keys {
+	if k.Identities != nil {
+		k.Identities = sync.OnceValues(k.Identities)
+	}
+	return k
 }
 
 func (k Keys) retained(r *repo.Repository, m *repo.Manifest) (seal.FileKey, bool) {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/drd-project/drd/test/program"
 )
 
 // TestArchiveDrills: a node without any identity proves its archive, in the daemon and by hand; a segment that is damaged in the store is
@@ -38,11 +40,11 @@ func (a *archived) drillsOnSchedule() {
 	archiving := a.more
 	a.restart(archiving + "verify: {schedule: \"* * * * *\", fresh: none}\n")
 	for _, point := range []string{"newest", "older"} {
-		eventually(a.t, 2*time.Minute, func() error {
-			if !slices.ContainsFunc(strings.Split(a.daemon.stderr.String(), "\n"), func(line string) bool {
+		program.Eventually(a.t, 2*time.Minute, func() error {
+			if !slices.ContainsFunc(strings.Split(a.daemon.Stderr.String(), "\n"), func(line string) bool {
 				return strings.Contains(line, `msg="drill passed"`) && strings.Contains(line, "level=archive ") && strings.Contains(line, "kind="+point)
 			}) {
-				return fmt.Errorf("no %s archived revision is proved:\n%s", point, a.daemon.stderr.String())
+				return fmt.Errorf("no %s archived revision is proved:\n%s", point, a.daemon.Stderr.String())
 			}
 			return nil
 		})

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -26,7 +27,7 @@ func killArchiver(t *testing.T, times int) {
 	for i := range times {
 		stop := a.scribble()
 		time.Sleep(time.Duration(50+random.IntN(2500)) * time.Millisecond)
-		a.daemon.signal(t, syscall.SIGKILL)
+		a.daemon.Signal(t, syscall.SIGKILL)
 		if r := a.end(a.daemon); r.code != -1 {
 			t.Errorf("it had ended before: %v", r)
 		}
@@ -39,7 +40,7 @@ func killArchiver(t *testing.T, times int) {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(a.daemon.stderr.String())
+			t.Log(a.daemon.Stderr.String())
 		}
 	})
 	write(t, a.client, "last/", a.value, 5)
@@ -84,7 +85,7 @@ func (a *archived) newest() manifest {
 // goesOn waits until the archive is written on another timeline, and notes a moment of it.
 func (a *archived) goesOn(before string) (timeline string) {
 	a.t.Helper()
-	eventually(a.t, time.Minute, func() error {
+	program.Eventually(a.t, time.Minute, func() error {
 		write(a.t, a.client, "tick/", a.value, 1)
 		if timeline = a.newest().Timeline; timeline == before {
 			time.Sleep(time.Second)

@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -39,7 +40,7 @@ func newArchived(t *testing.T, version string) *archived {
 	a := &archived{site: s, e: e, client: e.Client(t), minio: minio}
 	a.daemon = s.start("daemon")
 	// Only what is written when the first snapshot was taken comes into a segment.
-	eventually(t, time.Minute, func() error {
+	program.Eventually(t, time.Minute, func() error {
 		write(t, a.client, "tick/", s.value, 1)
 		page, err := s.scrape()
 		if err == nil && !strings.Contains(page, `drd_archive_revision{target="t1"}`) {
@@ -92,7 +93,7 @@ func (a *archived) killedDaemon() {
 	a.remember()
 	a.confirmed()
 	write(a.t, a.client, "second/", a.value, 40)
-	a.daemon.signal(a.t, syscall.SIGKILL)
+	a.daemon.Signal(a.t, syscall.SIGKILL)
 	a.end(a.daemon)
 	write(a.t, a.client, "third/", a.value, 40)
 	a.remember()

@@ -3,17 +3,16 @@ package integration
 import (
 	"bytes"
 	"encoding/json"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/drd-project/drd/internal/audit"
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -53,7 +52,7 @@ func TestAudit(t *testing.T) {
 	s.metric(time.Minute, `drd_repo_objects{kind="snapshot",target="t1"}`, is(1))
 	until := func(name audit.Name, outcome audit.Outcome) {
 		t.Helper()
-		eventually(t, time.Minute, func() error {
+		program.Eventually(t, time.Minute, func() error {
 			if slices.ContainsFunc(s.audited(), func(r audit.Record) bool { return r.Event == name && r.Outcome == outcome }) {
 				return nil
 			}
@@ -70,7 +69,7 @@ func TestAudit(t *testing.T) {
 		if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c.signal(t, syscall.SIGHUP)
+		c.Signal(t, syscall.SIGHUP)
 	}
 	reload(strings.Replace(string(good), "state_dir", "state_dri", 1))
 	until(audit.ConfigReload, audit.Refused)
@@ -150,25 +149,13 @@ func TestCertificatesRotate(t *testing.T) {
 	s.metric(time.Minute, `drd_repo_objects{kind="snapshot",target="t1"}`, some)
 
 	first.Stop()
+	client, peer := first.Ports()
 	second := servers.StartEtcd(t, servers.EtcdConfig{
-		DataDir: first.DataDir(), ExistingDataDir: true, ClientTLS: servers.NewCA(t), ClientPort: portOf(t, first.Endpoint()), PeerPort: portOf(t, first.PeerURL()),
+		DataDir: first.DataDir(), ExistingDataDir: true, ClientTLS: servers.NewCA(t), ClientPort: client, PeerPort: peer,
 	})
 	certificates(second)
 	load(t, second, "later/", s.value)
 	want := contentOf(t, second).Revision
 	s.metric(3*time.Minute, "drd_snapshot_revision", func(v float64) bool { return v >= float64(want) })
 	s.terminate(c)
-}
-
-func portOf(t *testing.T, endpoint string) int {
-	t.Helper()
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := strconv.Atoi(u.Port())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

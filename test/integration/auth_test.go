@@ -1,13 +1,13 @@
 package integration
 
 import (
-	"crypto/rand"
 	"fmt"
 	"path/filepath"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/drd-project/drd/test/planted"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -17,7 +17,7 @@ func TestAuthentication(t *testing.T) {
 	e := servers.StartEtcd(t, servers.EtcdConfig{})
 	client := e.Client(t)
 	st := inDirectory(t)
-	passwords := map[string]string{"root": rand.Text(), "reader": rand.Text()}
+	passwords := map[string]string{"root": planted.Secret(), "reader": planted.Secret()}
 	s := newSite(t, ofEtcd(e), st)
 	for _, p := range passwords {
 		s.secrets = append(s.secrets, p)

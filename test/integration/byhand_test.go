@@ -66,15 +66,7 @@ func handful(t *testing.T, s *site, st store, m manifest) string {
 			t.Fatal(err)
 		}
 	}
-	for _, path := range []string{s.identity(), s.trust()} {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.bringKeys(dir)
 	return dir
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -38,7 +39,7 @@ func (s *site) scrape() (string, error) {
 // metric waits until a series has a value that is good.
 func (s *site) metric(limit time.Duration, series string, good func(value float64) bool) {
 	s.t.Helper()
-	eventually(s.t, limit, func() error {
+	program.Eventually(s.t, limit, func() error {
 		page, err := s.scrape()
 		if err != nil {
 			return err
@@ -65,7 +66,7 @@ func is(want float64) func(float64) bool { return func(v float64) bool { return 
 func (s *site) terminate(c *command) result {
 	s.t.Helper()
 	began := time.Now()
-	c.signal(s.t, syscall.SIGTERM)
+	c.Signal(s.t, syscall.SIGTERM)
 	r := s.end(c)
 	if r.code != 0 {
 		s.t.Errorf("SIGTERM does not end it with exit code 0: %v", r)

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/drd-project/drd/internal/drill"
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -51,7 +52,7 @@ func amidCompaction(t *testing.T, change func(*testing.T, *clientv3.Client) (sec
 	second := change(t, client)
 	ended := make(chan error, 1)
 	go func() { ended <- compact(t, client, first) }()
-	eventually(t, time.Minute, func() error { return compacted(t, client, first) })
+	program.Eventually(t, time.Minute, func() error { return compacted(t, client, first) })
 	m := s.snapshot()
 	select {
 	case err := <-ended:
@@ -65,7 +66,7 @@ func amidCompaction(t *testing.T, change func(*testing.T, *clientv3.Client) (sec
 			t.Fatal(err)
 		}
 	}
-	eventually(t, time.Minute, func() error {
+	program.Eventually(t, time.Minute, func() error {
 		if !slices.ContainsFunc(f.covering(m.Revision, m.CompactRevision), func(h drill.Triple) bool { return h.Revision == second }) {
 			return errors.New("the member has not been asked about its second compaction")
 		}

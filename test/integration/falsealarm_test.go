@@ -17,7 +17,6 @@ import (
 	"github.com/drd-project/drd/internal/seal"
 	"github.com/drd-project/drd/internal/snapshot"
 	"github.com/drd-project/drd/internal/survey"
-	"github.com/drd-project/drd/internal/targets"
 	"github.com/drd-project/drd/internal/verify"
 	"github.com/drd-project/drd/test/servers"
 )
@@ -130,7 +129,7 @@ func (f *falseAlarms) drill(m manifest) {
 		f.t.Fatal(err)
 	}
 	var given []drill.Triple
-	d := f.driller(&given).Drill(f.t.Context(), drill.Target{Name: "t1", Repo: f.repository()}, id, proof.LevelDrill, nil, nil)
+	d := f.driller(&given).Drill(f.t.Context(), drill.Target{Name: "t1", Repo: f.target()}, id, proof.LevelDrill, nil, nil)
 	f.made++
 	f.given += len(given)
 	for _, c := range d.Checks {
@@ -173,18 +172,4 @@ func (f *falseAlarms) driller(given *[]drill.Triple) *drill.Driller {
 		f.t.Fatal(err)
 	}
 	return d
-}
-
-// repository is the target, as drd would open it.
-func (f *falseAlarms) repository() *repo.Repository {
-	f.t.Helper()
-	bucket, err := targets.OpenURL(f.t.Context(), f.stores[0].repo())
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	r, err := repo.Open(bucket, cluster)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return r
 }

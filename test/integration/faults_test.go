@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/drd-project/drd/test/faults"
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -155,10 +156,10 @@ func (h *hospital) admitted(c *command, first string) string {
 	h.metric(time.Minute, fmt.Sprintf(`drd_repo_objects{kind="snapshot",target=%q}`, h.healthy), is(2))
 	listed := h.list(0, h.elsewhere(h.stores[len(h.all)])...)
 	if len(listed) != 2 || listed[0].ID != first || listed[1].State != "ok" {
-		h.t.Fatalf("the healthy target lists %+v\n%v", listed, c.stderr.String())
+		h.t.Fatalf("the healthy target lists %+v\n%v", listed, c.Stderr.String())
 	}
 	for _, f := range h.all {
-		eventually(h.t, time.Minute, func() error {
+		program.Eventually(h.t, time.Minute, func() error {
 			if len(f.server.Seen(f.step.On)) == 0 {
 				return fmt.Errorf("%s: no such request", f.fault)
 			}
@@ -172,9 +173,9 @@ func (h *hospital) admitted(c *command, first string) string {
 func (h *hospital) wantTold(c *command) {
 	h.t.Helper()
 	for _, f := range h.all {
-		eventually(h.t, time.Minute, func() error {
-			if f.says != "" && !f.told(c.stderr.String()) {
-				return fmt.Errorf("%s: the daemon does not say %q of %s\n%s", f.fault, f.says, f.target, c.stderr.String())
+		program.Eventually(h.t, time.Minute, func() error {
+			if f.says != "" && !f.told(c.Stderr.String()) {
+				return fmt.Errorf("%s: the daemon does not say %q of %s\n%s", f.fault, f.says, f.target, c.Stderr.String())
 			}
 			return nil
 		})

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -64,9 +65,9 @@ func TestStoreFull(t *testing.T) {
 	c := s.start("daemon")
 	queue := `drd_replication_queue_objects{target="t1"}`
 	s.metric(time.Minute, queue, is(1))
-	eventually(t, time.Minute, func() error {
-		if !strings.Contains(c.stderr.String(), "the store is full") {
-			return fmt.Errorf("nothing says that the store is full\n%v", c.stderr.String())
+	program.Eventually(t, time.Minute, func() error {
+		if !strings.Contains(c.Stderr.String(), "the store is full") {
+			return fmt.Errorf("nothing says that the store is full\n%v", c.Stderr.String())
 		}
 		return nil
 	})
@@ -153,9 +154,9 @@ func TestRevoked(t *testing.T) {
 	minio.Rekey()
 	st.client = minio.Client(t)
 	s.metric(90*time.Second, `drd_replication_queue_objects{target="t1"}`, is(1)) // with the next tick
-	eventually(t, time.Minute, func() error {
-		if !strings.Contains(c.stderr.String(), "the store does not accept these credentials") {
-			return fmt.Errorf("nothing says that the keys are revoked\n%v", c.stderr.String())
+	program.Eventually(t, time.Minute, func() error {
+		if !strings.Contains(c.Stderr.String(), "the store does not accept these credentials") {
+			return fmt.Errorf("nothing says that the keys are revoked\n%v", c.Stderr.String())
 		}
 		return nil
 	})

@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/drd-project/drd/test/faults"
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -62,7 +63,7 @@ func (a *archived) shortLease() {
 	a.snapshot()
 	write(a.t, a.client, "meanwhile/", a.value, 20)
 	a.remember()
-	eventually(a.t, time.Minute, func() error {
+	program.Eventually(a.t, time.Minute, func() error {
 		r, err := a.client.Get(a.t.Context(), "short")
 		if err == nil && r.Count > 0 {
 			time.Sleep(100 * time.Millisecond)

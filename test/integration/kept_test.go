@@ -29,15 +29,7 @@ func TestFromTheNodesOwnCopy(t *testing.T) {
 	removeAll(t, filepath.Join(target.path, cluster))
 
 	dir := t.TempDir()
-	for _, path := range []string{s.identity(), s.trust()} {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.bringKeys(dir)
 	said := s.runOwnCopy(dir)
 	if !strings.Contains(said, m.ID) {
 		t.Errorf("drd list does not show %s:\n%s", m.ID, said)

@@ -44,10 +44,10 @@ func moments(n int, of time.Duration) []time.Duration {
 func (s *site) interrupt(c *command, after time.Duration, sig os.Signal) (result, bool) {
 	s.t.Helper()
 	select {
-	case <-c.exited:
+	case <-c.Exited:
 	case <-time.After(after):
 	}
-	hit := c.signal(s.t, sig)
+	hit := c.Signal(s.t, sig)
 	return s.end(c), hit
 }
 
@@ -210,7 +210,7 @@ func TestInterruptedSnapshot(t *testing.T) {
 	c := s.start("snapshot")
 	s.stallCapture(e, c)
 	began := time.Now()
-	c.signal(t, os.Interrupt)
+	c.Signal(t, os.Interrupt)
 	wantInterrupted(t, s.end(c))
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("it took %v to end", took)
@@ -230,7 +230,7 @@ func (s *site) stallCapture(e *servers.Etcd, c *command) {
 	defer cancel()
 	for s.sealing() == 0 {
 		select {
-		case <-c.exited:
+		case <-c.Exited:
 			s.t.Fatalf("it ended before its capture could be stalled: %v", c.wait())
 		case <-ctx.Done():
 			s.t.Fatal("no capture began")

@@ -13,7 +13,6 @@ import (
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/retention"
 	"github.com/drd-project/drd/internal/seal"
-	"github.com/drd-project/drd/internal/targets"
 )
 
 // hours is how much later a prune of TestPrunedArchive happens than what it prunes was written: all hours are over then.
@@ -77,20 +76,6 @@ func (a *archived) keeps(kept []moment) {
 	a.write(ofEtcd(a.e))
 	r := a.must("prune", "--dry-run")
 	r.shows(a.t, "SEGMENTS", "archive.keep_within", "nothing to delete")
-}
-
-// target is the node's first target, as drd would open it.
-func (a *archived) target() *repo.Repository {
-	a.t.Helper()
-	bucket, err := targets.OpenURL(a.t.Context(), a.stores[0].repo())
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	r, err := repo.Open(bucket, cluster)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return r
 }
 
 func (a *archived) trusted() *seal.Trust {

@@ -1,13 +1,15 @@
 package integration
 
 import (
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/targets"
+	"github.com/drd-project/drd/test/planted"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -36,7 +38,7 @@ func newSite(t *testing.T, etcd string, stores ...store) *site {
 	dir := t.TempDir()
 	s := &site{
 		t: t, dir: dir, config: filepath.Join(dir, "config.yaml"), keys: filepath.Join(dir, "keys"), state: filepath.Join(dir, "state"),
-		value: "value-" + rand.Text(), stores: stores, metrics: fmt.Sprintf("127.0.0.1:%d", servers.FreePort(t)),
+		value: planted.Secret(), stores: stores, metrics: fmt.Sprintf("127.0.0.1:%d", servers.FreePort(t)),
 	}
 	s.must("keygen", "--dir", s.keys, "--name", "node-1")
 	s.plant()
@@ -155,6 +157,32 @@ func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *site) identity() string { return filepath.Join(s.keys, "identity.txt") }
 func (s *site) trust() string    { return filepath.Join(s.keys, "allowed_signers") }
+
+// bringKeys copies what opens and checks a backup to a directory, as somebody brings it from a safe.
+func (s *site) bringKeys(dir string) {
+	s.t.Helper()
+	for _, path := range []string{s.identity(), s.trust()} {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		writeFile(s.t, filepath.Join(dir, filepath.Base(path)), string(content))
+	}
+}
+
+// target is the first target, as drd would open it.
+func (s *site) target() *repo.Repository {
+	s.t.Helper()
+	bucket, err := targets.OpenURL(s.t.Context(), s.stores[0].repo())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r, err := repo.Open(bucket, cluster)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
 
 // elsewhere are the flags of somebody who has no configuration, only what was kept off the node.
 func (s *site) elsewhere(st store) []string {

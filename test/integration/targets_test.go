@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -92,7 +93,7 @@ func TestInterruptedUpload(t *testing.T) {
 	s := newSite(t, ofEtcd(e), newBucket(t, minio, "drd-test"))
 	fill(t, e.Client(t), s.value, 24)
 	c := s.start("snapshot")
-	eventually(t, time.Minute, func() error {
+	program.Eventually(t, time.Minute, func() error {
 		if placed, _ := filepath.Glob(filepath.Join(s.state, "spool", cluster, "snapshots", "*", "snapshot.db*")); len(placed) == 0 {
 			return errors.New("nothing is uploaded yet")
 		}
@@ -101,7 +102,7 @@ func TestInterruptedUpload(t *testing.T) {
 	minio.Pause()
 	time.Sleep(time.Second) // into the upload, or with luck to its commit
 	began := time.Now()
-	c.signal(t, os.Interrupt)
+	c.Signal(t, os.Interrupt)
 	r := s.end(c)
 	wantInterrupted(t, r)
 	if took := time.Since(began); took > 10*time.Second {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -139,9 +140,9 @@ func TestVerifierHost(t *testing.T) {
 
 	v := s.verifier()
 	c := v.start("daemon")
-	eventually(t, 2*time.Minute, func() error {
-		if n := strings.Count(c.stderr.String(), `msg="drill passed"`); n < 2 {
-			return fmt.Errorf("%d drills passed:\n%s", n, c.stderr.String())
+	program.Eventually(t, 2*time.Minute, func() error {
+		if n := strings.Count(c.Stderr.String(), `msg="drill passed"`); n < 2 {
+			return fmt.Errorf("%d drills passed:\n%s", n, c.Stderr.String())
 		}
 		return nil
 	})
@@ -223,15 +224,7 @@ func TestVerifyDocument(t *testing.T) {
 func runDocument(t *testing.T, s *site, name, dir string, wants ...string) {
 	t.Helper()
 	bin := t.TempDir()
-	for _, path := range []string{s.identity(), s.trust()} {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.bringKeys(dir)
 	wrapper := fmt.Sprintf("#!/bin/sh\nexec %s \"$@\" --config %s\n", drd, s.config) // in place of /etc/drd/config.yaml
 	if err := os.WriteFile(filepath.Join(bin, "drd"), []byte(wrapper), 0o700); err != nil {
 		t.Fatal(err)

@@ -24,12 +24,15 @@ type CA struct {
 }
 
 // NewCA makes an authority that is valid for a day, from an hour ago.
-func NewCA(tb testing.TB) *CA {
+func NewCA(tb testing.TB, opts ...CertOption) *CA {
 	tb.Helper()
 	template := certTemplate(tb, "drd test CA")
 	template.IsCA = true
 	template.BasicConstraintsValid = true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	for _, change := range opts {
+		change(template)
+	}
 
 	key := newKey(tb)
 	der := sign(tb, template, template, key, key)

@@ -147,6 +147,9 @@ func (e *Etcd) Endpoint() string {
 // PeerURL is the URL for other members.
 func (e *Etcd) PeerURL() string { return "http://" + address(e.cfg.PeerPort) }
 
+// Ports are those that it listens on, as for EtcdConfig: another member can take its place.
+func (e *Etcd) Ports() (client, peer int) { return e.cfg.ClientPort, e.cfg.PeerPort }
+
 // DataDir is the directory that holds the member, as in etcd's --data-dir.
 func (e *Etcd) DataDir() string { return e.cfg.DataDir }
 

@@ -1,9 +1,12 @@
 package servers
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/drd-project/drd/test/planted"
 )
 
 // MinIO is a MinIO server with one drive. It can encrypt objects (SSE-S3 and SSE-KMS, with the key "drd-test").
@@ -17,7 +20,7 @@ func StartMinIO(tb testing.TB, opts ...S3Option) *MinIO {
 		"MINIO_UPDATE=off",     // no look for newer versions on the network
 		"MINIO_CI_CD=1",        // takes a directory on the root file system for its drive
 		"MINIO_REGION="+region, // what clients sign for
-		"MINIO_KMS_SECRET_KEY=drd-test:"+random(32),
+		"MINIO_KMS_SECRET_KEY=drd-test:"+base64.StdEncoding.EncodeToString(planted.Bytes()),
 	)}, opts...)
 	s := newS3(tb, "minio", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", opts)
 

@@ -3,7 +3,6 @@ package servers
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/drd-project/drd/test/planted"
 )
 
 // region is what both servers call themselves; clients have to sign for it.
@@ -71,7 +72,7 @@ func newS3(tb testing.TB, tool, userVar, passwordVar string, opts []S3Option) *S
 
 func (s *S3) newKeys() {
 	s.AccessKey = "access" + rand.Text()[:10] // MinIO takes 3 to 20 characters
-	s.SecretKey = rand.Text()
+	s.SecretKey = planted.Secret()
 }
 
 // WriteCredentials puts the keys that count now into CredentialsFile, at once and as a whole.
@@ -132,11 +133,4 @@ func (s *S3) listsBuckets(ctx context.Context) error {
 		o.Retryer = aws.NopRetryer{}
 	})
 	return err
-}
-
-// random returns n random bytes in base64.
-func random(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails
-	return base64.StdEncoding.EncodeToString(b)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/status"
+	"github.com/drd-project/drd/internal/stylesheet"
 )
 
 // Period is the time that the time lines show, up to now.
@@ -66,6 +67,7 @@ func New() (*Page, error) {
 		"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"width":   func() int { return width },
 		"line":    repo.Printable,
+		"style":   stylesheet.Base,
 	}).Parse(source)
 	if err != nil {
 		return nil, fmt.Errorf("read the status page's template: %w", err)
@@ -235,13 +237,21 @@ func bars(spans []Span, now time.Time) []bar {
 	return out
 }
 
-// day is a midnight, in UTC, on the time line.
-type day struct{ X, Name string }
+// labelRoom is what the name of a day needs on either side of its line.
+const labelRoom = 24
+
+// day is a midnight, in UTC, on the time line. Anchor is where its name is held: by its end near the right edge, where the other
+// half would be cut off.
+type day struct{ X, Name, Anchor string }
 
 func days(now time.Time) []day {
 	var out []day
 	for at := now.UTC().Truncate(24 * time.Hour); inside(at, now); at = at.Add(-24 * time.Hour) {
-		out = append(out, day{fmt.Sprintf("%.1f", x(at, now)), at.Format("Mon 2")})
+		d := day{fmt.Sprintf("%.1f", x(at, now)), at.Format("Mon 2"), "middle"}
+		if x(at, now) > width-labelRoom {
+			d.Anchor = "end"
+		}
+		out = append(out, d)
 	}
 	slices.Reverse(out)
 	return out

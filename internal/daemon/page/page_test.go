@@ -76,7 +76,7 @@ func stale() page.View {
 	r.Healthy, r.RecoveryPoint, r.RestoreSeconds, r.NextDrill = false, ago(25*time.Hour), nil, nil
 	r.Proof, r.ProofAt, r.Proved = proof.StateUnproven, nil, ago(30*time.Hour)
 	r.Problems = []status.Problem{
-		{Kind: status.KindRecovery, Text: "the newest snapshot is from 2026-11-21T09:05:07Z: more than twice the schedule's 6h0m0s have passed", Hints: []string{"systemctl status drd, then drd check"}},
+		{Kind: status.KindRecovery, Text: "the newest snapshot is from 2026-11-21T09:05:07Z, and one is due every 6h0m0s", Hints: []string{"systemctl status drd, then drd check"}},
 		{Kind: status.KindRecovery, Text: "target nas: open file:///mnt/nas/drd: it does not exist", Hints: []string{"mount the file system"}},
 	}
 	t := &v.Targets[0]
@@ -323,4 +323,15 @@ func brightness(t *testing.T, file string) int {
 		t.Errorf("%s has %d colours", file, len(colours))
 	}
 	return sum / (b.Dx() * b.Dy())
+}
+
+// TestNewestDayIsWhole: right after midnight the name of the day stands at the right edge, and is not cut off there.
+func TestNewestDayIsWhole(t *testing.T) {
+	for hour, want := range map[int]string{0: `text-anchor="end">Sun 22<`, 12: `text-anchor="middle">Sun 22<`} {
+		v := healthy()
+		v.Report.Time = time.Date(2026, 11, 22, hour, 9, 0, 0, time.UTC)
+		if got := render(t, v); !strings.Contains(got, want) {
+			t.Errorf("at %d:09 the page has not %s", hour, want)
+		}
+	}
 }

@@ -31,14 +31,16 @@ var rules = []rule{
 
 	// What is in a repository, and not how it got there.
 	{dir: "repo", knows: []string{"storage", "seal"}},
+	{dir: "revisions"},
 	{dir: "unlock", knows: []string{"storage", "seal", "repo"}},
-	{dir: "retention", knows: []string{"storage", "seal", "repo"}},
+	{dir: "retention", knows: []string{"storage", "seal", "repo", "revisions"}},
 	{dir: "prune", knows: []string{"storage", "seal", "repo", "retention"}},
 	{dir: "replicate", knows: []string{"storage", "seal", "repo"}},
 
 	// What drills left in a repository, and what they say together.
 	{dir: "proof", knows: []string{"storage", "seal", "repo"}},
-	{dir: "report", knows: []string{"storage", "seal", "repo", "proof", "replicate"}},
+	{dir: "stylesheet"},
+	{dir: "report", knows: []string{"storage", "seal", "repo", "proof", "replicate", "stylesheet"}},
 	{dir: "advisory"},
 
 	// What is on this node, found in its files.
@@ -52,11 +54,11 @@ var rules = []rule{
 	{dir: "mvcc", etcd: true},
 	{dir: "snapshot", knows: []string{"child", "mvcc", "storage", "seal", "repo", "etcd"}, etcd: true},
 	{dir: "backup", knows: []string{"mvcc", "storage", "seal", "repo", "replicate", "etcd", "snapshot"}, etcd: true},
-	{dir: "archive", knows: []string{"mvcc", "storage", "seal", "repo", "etcd", "snapshot"}, etcd: true},
+	{dir: "archive", knows: []string{"mvcc", "storage", "seal", "repo", "revisions", "etcd", "snapshot"}, etcd: true},
 	{dir: "merge", knows: []string{"storage", "seal", "repo", "archive"}, etcd: true},
 
 	// A restore works without a cluster: it must not know internal/etcd.
-	{dir: "restore", knows: []string{"mvcc", "storage", "seal", "repo", "snapshot", "archive"}, etcd: true},
+	{dir: "restore", knows: []string{"mvcc", "storage", "seal", "repo", "proof", "snapshot", "archive"}, etcd: true},
 
 	// Looking into what a restore made in scratch. kube knows Kubernetes, and neither repositories nor etcd.
 	{dir: "kube"},
