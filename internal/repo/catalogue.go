@@ -21,6 +21,9 @@ const (
 	// maxRead bounds how many manifests a Catalogue reads: those of two years of a snapshot every hour. Without a bound,
 	// whoever may write to the bucket could keep everybody reading for days.
 	maxRead = 20_000
+	// alwaysRead is how many of the newest snapshots, and of the segments of the highest revisions, are read from the store in each look,
+	// whatever a bucket remembers: a restore would take these, and what has rotted under an old date must not count for a day.
+	alwaysRead = 8
 )
 
 // Catalogue is what one look at a repository found.
@@ -91,11 +94,16 @@ func (r *Repository) judgeNewest(ctx context.Context, found []*objects, now time
 	})
 	var group errgroup.Group
 	group.SetLimit(max(1, r.bucket.Properties().Parallel))
+	anew := alwaysRead
 	for _, o := range slices.Backward(found) {
+		ctx := ctx
 		if o.committed() {
 			if n--; n < 0 {
 				o.entry.State = StateUnread
 				continue
+			}
+			if anew--; anew >= 0 {
+				ctx = storage.Anew(ctx)
 			}
 		}
 		group.Go(func() error {
@@ -129,28 +137,60 @@ type objects struct {
 // committed reports whether there is a manifest to be read.
 func (o *objects) committed() bool { return o.manifest.Key != "" }
 
+// listed is what a stretch of the listing found: the snapshots in the order of their keys, and what is none.
+type listed struct {
+	found   []*objects
+	foreign Catalogue
+}
+
 // list groups the keys below prefix by snapshot; what belongs to none is foreign.
 func (r *Repository) list(ctx context.Context, prefix string, c *Catalogue) ([]*objects, error) {
+	all := sweep[*listed]{bucket: r.bucket, prefix: prefix, ruler: r.dates(), begin: func() *listed { return new(listed) }, add: r.group}
+	parts, err := all.run(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var found []*objects
-	byID := make(map[string]*objects)
-	for o, err := range r.bucket.List(ctx, prefix) {
-		if err != nil {
-			return nil, err
-		}
-		id, name, ok := r.ParseKey(o.Key)
-		if !ok {
-			c.addForeign(o.Key)
-			continue
-		}
-		of := byID[id.String()]
-		if of == nil {
-			of = &objects{entry: Entry{ID: id}}
-			byID[id.String()] = of
-			found = append(found, of)
-		}
-		of.add(name, o)
+	for _, p := range parts {
+		found = append(found, p.found...)
+		c.ForeignCount += p.foreign.ForeignCount
+		c.Foreign = append(c.Foreign, p.foreign.Foreign[:min(len(p.foreign.Foreign), maxForeign-len(c.Foreign))]...)
 	}
 	return found, nil
+}
+
+// group adds an object to those of its snapshot, which come one after the other.
+func (r *Repository) group(l *listed, o storage.Object) {
+	id, name, ok := r.ParseKey(o.Key)
+	if !ok {
+		l.foreign.addForeign(o.Key)
+		return
+	}
+	if n := len(l.found); n == 0 || l.found[n-1].entry.ID.Compare(id) != 0 {
+		l.found = append(l.found, &objects{entry: Entry{ID: id}})
+	}
+	l.found[len(l.found)-1].add(name, o)
+}
+
+// dates numbers the keys of snapshots by the second in their IDs, with which these begin.
+func (r *Repository) dates() ruler {
+	return ruler{
+		at: func(key string) (int64, bool) {
+			rest, _ := strings.CutPrefix(key, r.snapshots())
+			if len(rest) < len(idTime) {
+				return 0, false
+			}
+			at, err := time.Parse(idTime, rest[:len(idTime)])
+			return at.Unix(), err == nil
+		},
+		key: func(x int64) string {
+			at := time.Unix(x, 0).UTC()
+			if at.Year() < 0 || at.Year() > 9999 {
+				return ""
+			}
+			return r.snapshots() + at.Format(idTime)
+		},
+	}
 }
 
 // parseKey splits what follows snapshots/ into a snapshot and the name of one of its objects.
@@ -211,7 +251,7 @@ func (r *Repository) judge(ctx context.Context, o *objects, trust *seal.Trust) {
 		}
 		return
 	}
-	if !e.judgeManifest(b, r.cluster) {
+	if !e.judgeManifest(b, r.cluster, r.known()) {
 		return
 	}
 	e.Payload = o.payload(r.PayloadKey(e.ID, e.Manifest.Object.Name))
@@ -236,7 +276,7 @@ func (r *Repository) judgeSignature(ctx context.Context, o *objects, b []byte, t
 		o.entry.fail(notRead(err, StateBadSignature), fmt.Errorf("signature: %w", err))
 		return false
 	}
-	o.entry.judgeSignature(b, signature, trust)
+	o.entry.judgeSignature(b, signature, trust, r.known())
 	return o.entry.State == ""
 }
 

@@ -71,6 +71,11 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	if err := CheckJSON(b, maxManifest); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
+	return decodeManifest(b)
+}
+
+// decodeManifest is DecodeManifest for what CheckJSON has accepted.
+func decodeManifest(b []byte) (*Manifest, error) {
 	if err := checkFormat(b); err != nil {
 		return nil, err
 	}

@@ -94,8 +94,8 @@ func (e *Entry) fail(state State, problem error) {
 }
 
 // judgeManifest decodes and checks a manifest's bytes and reports whether they describe this entry.
-func (e *Entry) judgeManifest(b []byte, cluster string) bool {
-	m, err := DecodeManifest(b)
+func (e *Entry) judgeManifest(b []byte, cluster string, known seal.Known) bool {
+	m, err := decodeKnown(known, b, DecodeManifest, decodeManifest)
 	switch {
 	case errors.Is(err, ErrNewerFormat):
 		e.fail(StateNewerFormat, err)
@@ -114,8 +114,8 @@ func (e *Entry) judgeManifest(b []byte, cluster string) bool {
 
 // judgeSignature checks the signature over a manifest's bytes. A key counts as valid when it was at the start of the
 // capture, of which the ID has the seconds.
-func (e *Entry) judgeSignature(b, signature []byte, trust *seal.Trust) {
-	signer, err := trust.Verify(b, signature, e.ID.Time)
+func (e *Entry) judgeSignature(b, signature []byte, trust *seal.Trust, known seal.Known) {
+	signer, err := trust.VerifyKnown(known, b, signature, e.ID.Time)
 	switch {
 	case err == nil:
 		e.Signer = signer

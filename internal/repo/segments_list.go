@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,7 +43,7 @@ type SegmentQuery struct {
 	// Since is an instant of the store's clock: segments whose commit records came before it, or did not come, are counted and not
 	// kept, so that the memory does not grow with all that was ever archived. Zero: all are kept.
 	Since time.Time
-	// Limit is how many segments are read at most, those of the highest revisions; 0: 26,000. What nobody trusted has signed does
+	// Limit is how many segments are read at most, those of the highest revisions; 0: 26,000; below 0: none. What nobody trusted has signed does
 	// not count: up to a hundred times as many are read, but no more than 1,000,000, until so many good ones are found.
 	Limit int
 }
@@ -66,7 +66,7 @@ func (r *Repository) ListSegments(ctx context.Context, q SegmentQuery, trust *se
 	if q.Timeline != "" && !timelinePattern.MatchString(q.Timeline) {
 		return nil, fmt.Errorf("list segments: %.40q is not a timeline", q.Timeline)
 	}
-	if q.Limit <= 0 {
+	if q.Limit == 0 {
 		q.Limit = maxSegmentsRead
 	}
 	all := &Segments{Location: r.bucket.Location(), Cluster: r.cluster}
@@ -102,52 +102,81 @@ func (s *Segments) add(o *segmentObjects) {
 // findSegments groups the keys by segment, in the order of the listing, which is that of the entries.
 func (r *Repository) findSegments(ctx context.Context, q SegmentQuery, all *Segments) ([]*segmentObjects, error) {
 	var found []*segmentObjects
-	for o, err := range r.listSegments(ctx, q) {
+	for _, prefix := range r.segmentPrefixes(q) {
+		parts, err := (&sweep[*foundSegments]{
+			bucket: r.bucket, prefix: prefix, ruler: r.revisions(q.Timeline),
+			begin: func() *foundSegments { return &foundSegments{query: q} }, add: r.groupSegments,
+		}).run(ctx)
 		if err != nil {
 			return nil, err
 		}
-		name, record, ok := r.ParseSegmentKey(o.Key)
-		if !ok {
-			all.addForeign(o.Key)
-			continue
+		for _, p := range parts {
+			p.since()
+			found = append(found, p.found...)
+			all.Older += p.rest.Older
+			all.ForeignCount += p.rest.ForeignCount
+			all.Foreign = append(all.Foreign, p.rest.Foreign[:min(len(p.rest.Foreign), maxForeign-len(all.Foreign))]...)
 		}
-		if q.After > 0 && name.Last <= q.After || q.UpTo > 0 && name.First > q.UpTo {
-			continue
-		}
-		if n := len(found); n == 0 || found[n-1].Name != name {
-			found = all.since(q.Since, found)
-			found = append(found, &segmentObjects{SegmentEntry: SegmentEntry{Name: name}})
-		}
-		of := found[len(found)-1]
-		if record {
-			of.Record = o
-			continue
-		}
-		of.payloads = append(of.payloads, o)
-		of.Payload = of.payloads[0] // until a manifest names its own
 	}
-	return all.since(q.Since, found), nil
+	return found, nil
+}
+
+// foundSegments is what a stretch of the listing found.
+type foundSegments struct {
+	query SegmentQuery
+	found []*segmentObjects
+	rest  Segments // what is not kept
+}
+
+// groupSegments adds an object to those of its segment, which come one after the other.
+func (r *Repository) groupSegments(f *foundSegments, o storage.Object) {
+	name, record, ok := r.ParseSegmentKey(o.Key)
+	if !ok {
+		f.rest.addForeign(o.Key)
+		return
+	}
+	if q := &f.query; q.After > 0 && name.Last <= q.After || q.UpTo > 0 && name.First > q.UpTo {
+		return
+	}
+	if n := len(f.found); n == 0 || f.found[n-1].Name != name {
+		f.since()
+		f.found = append(f.found, &segmentObjects{SegmentEntry: SegmentEntry{Name: name}})
+	}
+	of := f.found[len(f.found)-1]
+	if record {
+		of.Record = o
+		return
+	}
+	of.payloads = append(of.payloads, o)
+	of.Payload = of.payloads[0] // until a manifest names its own
 }
 
 // since lets go the segment that was listed last where it is older.
-func (s *Segments) since(at time.Time, found []*segmentObjects) []*segmentObjects {
-	if n := len(found); n > 0 && !at.IsZero() && !found[n-1].Record.Modified.After(at) {
-		s.Older++
-		return found[:n-1]
+func (f *foundSegments) since() {
+	at := f.query.Since
+	if n := len(f.found); n > 0 && !at.IsZero() && !f.found[n-1].Record.Modified.After(at) {
+		f.rest.Older++
+		f.found = f.found[:n-1]
 	}
-	return found
 }
 
-// listSegments lists the objects of segments, in the order of their keys.
-func (r *Repository) listSegments(ctx context.Context, q SegmentQuery) iter.Seq2[storage.Object, error] {
-	return func(yield func(storage.Object, error) bool) {
-		for _, prefix := range r.segmentPrefixes(q) {
-			for o, err := range r.bucket.List(ctx, prefix) {
-				if !yield(o, err) || err != nil {
-					return
-				}
+// revisions numbers the keys of a timeline's segments by their first revisions, with which they begin. Those of several timelines have
+// no common order.
+func (r *Repository) revisions(timeline string) ruler {
+	if timeline == "" {
+		return ruler{}
+	}
+	prefix := r.SegmentsPrefix(timeline)
+	return ruler{
+		at: func(key string) (int64, bool) {
+			rest, _ := strings.CutPrefix(key, prefix)
+			if len(rest) < nameDigits {
+				return 0, false
 			}
-		}
+			first, err := strconv.ParseInt(rest[:nameDigits], 10, 64)
+			return first, err == nil && first > 0
+		},
+		key: func(x int64) string { return fmt.Sprintf("%s%0*d", prefix, nameDigits, x) },
 	}
 }
 
@@ -201,12 +230,13 @@ func (r *Repository) judgeSegments(ctx context.Context, found []*segmentObjects,
 		}
 		recorded = append(recorded, e)
 	}
+	anew := alwaysRead
 	for most := max(limit, min(limit*plantedFor, mostPlanted)); limit > 0 && most > 0 && len(recorded) > 0; {
 		some := recorded[:min(limit, most, len(recorded))]
-		if err := r.judgeAll(ctx, some, trust); err != nil {
+		if err := r.judgeAll(ctx, some, anew, trust); err != nil {
 			return err
 		}
-		recorded, most = recorded[len(some):], most-len(some)
+		recorded, most, anew = recorded[len(some):], most-len(some), 0
 		for _, e := range some {
 			if e.Segment != nil || e.State == StateUnreadable {
 				limit--
@@ -219,10 +249,15 @@ func (r *Repository) judgeSegments(ctx context.Context, found []*segmentObjects,
 	return nil
 }
 
-func (r *Repository) judgeAll(ctx context.Context, entries []*segmentObjects, trust *seal.Trust) error {
+// judgeAll judges entries, so many of which are read from the store whatever a bucket remembers.
+func (r *Repository) judgeAll(ctx context.Context, entries []*segmentObjects, anew int, trust *seal.Trust) error {
 	var group errgroup.Group
 	group.SetLimit(max(1, r.bucket.Properties().Parallel))
-	for _, e := range entries {
+	for i, e := range entries {
+		ctx := ctx
+		if i < anew {
+			ctx = storage.Anew(ctx)
+		}
 		group.Go(func() error {
 			r.judgeSegment(ctx, e, trust)
 			return ctx.Err()
@@ -255,7 +290,7 @@ func (r *Repository) judgeSegment(ctx context.Context, e *segmentObjects, trust 
 	}
 	manifest, signature := SplitSegmentRecord(record)
 	e.Digest = Digest(manifest)
-	if trust != nil && !e.judgeSignature(manifest, signature, trust) {
+	if trust != nil && !e.judgeSignature(manifest, signature, trust, r.known()) {
 		return
 	}
 	if !e.judgeManifest(manifest, r) {
@@ -273,12 +308,12 @@ func (r *Repository) judgeSegment(ctx context.Context, e *segmentObjects, trust 
 
 // judgeSignature reports whether somebody trusted signed the manifest. A key counts as valid when it was at the time that the
 // manifest gives as its end: nothing else of it is looked at before.
-func (e *SegmentEntry) judgeSignature(manifest, signature []byte, trust *seal.Trust) bool {
+func (e *SegmentEntry) judgeSignature(manifest, signature []byte, trust *seal.Trust, known seal.Known) bool {
 	var probe struct {
 		To time.Time `json:"to"`
 	}
 	_ = json.Unmarshal(manifest, &probe) // what cannot be read has no time, and is judged when the signature was
-	signer, err := trust.Verify(manifest, signature, probe.To)
+	signer, err := trust.VerifyKnown(known, manifest, signature, probe.To)
 	switch {
 	case err == nil:
 		e.Signer = signer
@@ -297,7 +332,7 @@ func (e *SegmentEntry) judgeSignature(manifest, signature []byte, trust *seal.Tr
 
 // judgeManifest decodes the manifest and reports whether it belongs where it lies.
 func (e *SegmentEntry) judgeManifest(manifest []byte, r *Repository) bool {
-	s, err := DecodeSegment(manifest)
+	s, err := decodeKnown(r.known(), manifest, DecodeSegment, decodeSegment)
 	switch {
 	case errors.Is(err, ErrNewerFormat):
 		e.fail(StateNewerFormat, err)

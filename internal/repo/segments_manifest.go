@@ -150,6 +150,11 @@ func DecodeSegment(b []byte) (*Segment, error) {
 	if err := CheckJSON(b, maxSegment); err != nil {
 		return nil, fmt.Errorf("segment: %w", err)
 	}
+	return decodeSegment(b)
+}
+
+// decodeSegment is DecodeSegment for what CheckJSON has accepted.
+func decodeSegment(b []byte) (*Segment, error) {
 	if err := checkSegmentKind(b); err != nil {
 		return nil, err
 	}

@@ -397,7 +397,7 @@ func TestWindow(t *testing.T) {
 	want := &restore.Window{Timeline: "0123456789abcdef", Ranges: []restore.WindowRange{
 		{First: 40, Last: 120, Times: []restore.WindowSpan{{From: secondOf(101), To: secondOf(121)}}, Newest: secondOf(121)},
 		{First: 150, Last: 230, Times: []restore.WindowSpan{{From: secondOf(201), To: secondOf(231)}}, Newest: secondOf(231)},
-	}}
+	}, Beyond: 230, End: secondOf(231)}
 	got := window()
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("window (-want +got):\n%s", diff)

@@ -16,6 +16,9 @@ import (
 type Window struct {
 	Timeline string        `json:"timeline"` // "" where nothing can be restored
 	Ranges   []WindowRange `json:"ranges"`   // by revision; what lies between two is lost
+
+	Beyond int64     `json:"-"` // last revision that its segments hold, in a range or not; 0: there are none
+	End    time.Time `json:"-"` // newest instant that they tell of
 }
 
 // WindowRange is a range of revisions each of which can be restored.
@@ -46,29 +49,11 @@ func ReadWindow(ctx context.Context, r *repo.Repository, cat *repo.Catalogue, tr
 		return w, nil
 	}
 	w.Timeline = found.Timeline
+	w.Beyond, w.End = archiveEnd(found.Segments)
 	for _, a := range found.History.Window() {
 		w.Ranges = append(w.Ranges, windowRange(a))
 	}
 	return w, nil
-}
-
-// NewestInstant is the newest instant that a repository can restore from one of its snapshots and the archive behind it, without a
-// hole between them. It reads the commit records of the segments behind the snapshot only.
-func NewestInstant(ctx context.Context, r *repo.Repository, snapshot *repo.Entry, trust *seal.Trust) (time.Time, error) {
-	m := snapshot.Manifest
-	found, err := r.ListSegments(ctx, repo.SegmentQuery{Timeline: m.Timeline, After: m.Revision - 1}, trust)
-	if err != nil {
-		return time.Time{}, err
-	}
-	newest := m.CaptureStart
-	for _, a := range archive.NewHistory(m.Timeline, []repo.Entry{*snapshot}, found.Entries, false).Window() {
-		if a.First <= m.Revision && a.Last >= m.Revision {
-			for _, s := range a.Times {
-				newest = later(newest, s.To)
-			}
-		}
-	}
-	return newest, nil
 }
 
 func windowRange(a archive.Range) WindowRange {

@@ -21,15 +21,25 @@ var (
 // List implements storage.Bucket. Keys that are not valid in this package's sense (such as the "folders"
 // that web consoles make) are passed over.
 func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	return b.listFrom(ctx, prefix, "")
+}
+
+// ListAfter implements storage.AfterLister. A store that does not know how to begin there lists more, which is left out. The past
+// is listed from its beginning.
+func (b *Bucket) ListAfter(ctx context.Context, prefix, after string) iter.Seq2[storage.Object, error] {
+	return storage.Behind(b.listFrom(ctx, prefix, after), after)
+}
+
+func (b *Bucket) listFrom(ctx context.Context, prefix, after string) iter.Seq2[storage.Object, error] {
 	return func(yield func(storage.Object, error) bool) {
-		if err := b.list(ctx, prefix, yield); err != nil {
+		if err := b.list(ctx, prefix, after, yield); err != nil {
 			yield(storage.Object{}, err)
 		}
 	}
 }
 
 // list yields page after page. It returns nil when yield asked for the end.
-func (b *Bucket) list(ctx context.Context, prefix string, yield func(storage.Object, error) bool) error {
+func (b *Bucket) list(ctx context.Context, prefix, after string, yield func(storage.Object, error) bool) error {
 	if err := storage.CheckPrefix(prefix); err != nil {
 		return fmt.Errorf("list %s: %w", b.url(prefix), err)
 	}
@@ -37,6 +47,9 @@ func (b *Bucket) list(ctx context.Context, prefix string, yield func(storage.Obj
 		return b.listPast(ctx, prefix, yield)
 	}
 	in := &s3.ListObjectsV2Input{Bucket: &b.cfg.Bucket, Prefix: aws.String(b.listPrefix(prefix))}
+	if after != "" {
+		in.StartAfter = aws.String(b.listPrefix(after))
+	}
 	at := progress{within: *in.Prefix}
 	for {
 		page, err := b.page(ctx, in)

@@ -23,6 +23,8 @@ import (
 var (
 	_ storage.Bucket      = (*Bucket)(nil)
 	_ storage.Incompleter = (*Bucket)(nil)
+	_ storage.AfterLister = (*Bucket)(nil)
+	_ storage.Trier       = (*Bucket)(nil)
 )
 
 const (
@@ -155,9 +157,10 @@ func (b *Bucket) Location() string {
 }
 
 // Properties implements storage.Bucket. Content is verified where the store has to confirm checksums: always on AWS, elsewhere
-// with ChecksumRequired.
+// with ChecksumRequired. That a listing may begin anywhere without more work is known of AWS; MinIO looks through all that lies behind
+// that place, each time anew.
 func (b *Bucket) Properties() storage.Properties {
-	return storage.Properties{VerifiesContent: b.confirmed, Parallel: b.cfg.Parallel, Paces: true}
+	return storage.Properties{VerifiesContent: b.confirmed, Parallel: b.cfg.Parallel, Paces: true, ListsAfter: b.cfg.Endpoint == "" && b.past == nil}
 }
 
 // begin is the start of every operation on a key.

@@ -79,6 +79,11 @@ func (t *Trust) Len() int { return len(t.signers) }
 // message says that it was written: a key's validity is judged by it, not by today's date. Errors
 // wrap one of ErrUnsigned, ErrBadSignature, ErrUnknownSigner and ErrExpiredSigner.
 func (t *Trust) Verify(message, signature []byte, at time.Time) (Signed, error) {
+	return t.VerifyKnown(nil, message, signature, at)
+}
+
+// VerifyKnown is Verify with a memory of signatures that were found good before; nil: there is none.
+func (t *Trust) VerifyKnown(known Known, message, signature []byte, at time.Time) (Signed, error) {
 	sig, err := parseSignature(signature)
 	if err != nil {
 		return Signed{}, err
@@ -89,7 +94,7 @@ func (t *Trust) Verify(message, signature []byte, at time.Time) (Signed, error) 
 		return Signed{}, hint.New(fmt.Errorf("%w: signed by key %s, which is not trusted", ErrUnknownSigner, name),
 			"if this key is yours, add its public key to the trusted signers")
 	}
-	if err := sshsig.Verify(bytes.NewReader(message), sig, entries[0].key, sig.HashAlgorithm, Namespace); err != nil {
+	if err := verify(known, message, signature, sig, entries[0].key); err != nil {
 		return Signed{}, fmt.Errorf("%w: key %s did not sign this content", ErrBadSignature, name)
 	}
 	for _, e := range entries {
@@ -98,6 +103,22 @@ func (t *Trust) Verify(message, signature []byte, at time.Time) (Signed, error) 
 		}
 	}
 	return Signed{}, fmt.Errorf("key %s: %w", name, err)
+}
+
+// verify checks the arithmetic. The key is the one in the signature.
+func verify(known Known, message, armored []byte, sig *sshsig.Signature, key ssh.PublicKey) error {
+	if known == nil {
+		return sshsig.Verify(bytes.NewReader(message), sig, key, sig.HashAlgorithm, Namespace)
+	}
+	digest := digestOf(message, armored)
+	if known.Good(digest) {
+		return nil
+	}
+	if err := sshsig.Verify(bytes.NewReader(message), sig, key, sig.HashAlgorithm, Namespace); err != nil {
+		return err
+	}
+	known.Learn(digest)
+	return nil
 }
 
 func (t *Trust) entriesOf(pub ssh.PublicKey) []allowedSigner {

@@ -59,8 +59,9 @@ func TestStatusAtScale(t *testing.T) {
 		}
 		report := status.Look(t.Context(), status.Config{
 			Cluster: cluster, Trust: keys.Trust, Targets: []replicate.Target{{Name: "minio", Repo: seen}},
-			Newest: func(ctx context.Context, r *repo.Repository, e *repo.Entry) (time.Time, error) {
-				return restore.NewestInstant(ctx, r, e, keys.Trust)
+			Archive: func(ctx context.Context, r *repo.Repository, e *repo.Entry) (status.Archive, error) {
+				tip, err := restore.ReadTip(ctx, r, e, keys.Trust)
+				return status.Archive(tip), err
 			},
 		}, now)
 		took := time.Since(begin)

@@ -33,7 +33,7 @@ type Wrapper interface {
 // Incomplete returns the unfinished writes that b, or a bucket that b decorates, knows of, and none when no
 // bucket of that stack is an Incompleter.
 func Incomplete(ctx context.Context, b Bucket, prefix string) ([]Upload, error) {
-	if known := incompleter(b); known != nil {
+	if known, found := capable[Incompleter](b); found {
 		return known.Incomplete(ctx, prefix)
 	}
 	return nil, nil
@@ -41,21 +41,22 @@ func Incomplete(ctx context.Context, b Bucket, prefix string) ([]Upload, error) 
 
 // Abort drops an unfinished write that Incomplete returned for the same bucket.
 func Abort(ctx context.Context, b Bucket, u Upload) error {
-	if known := incompleter(b); known != nil {
+	if known, found := capable[Incompleter](b); found {
 		return known.Abort(ctx, u)
 	}
 	return fmt.Errorf("abort upload of %s: %w", u.Key, ErrNotExist)
 }
 
-// incompleter is the outermost one of b and the buckets that it decorates; nil: there is none.
-func incompleter(b Bucket) Incompleter {
+// capable is the outermost one of b and the buckets that it decorates that can do what T asks for.
+func capable[T any](b Bucket) (T, bool) {
 	for {
-		if known, ok := b.(Incompleter); ok {
-			return known
+		if able, found := b.(T); found {
+			return able, true
 		}
-		outer, ok := b.(Wrapper)
-		if !ok {
-			return nil
+		outer, wraps := b.(Wrapper)
+		if !wraps {
+			var none T
+			return none, false
 		}
 		b = outer.Unwrap()
 	}

@@ -68,10 +68,14 @@ func (g *stallGuard) Stat(ctx context.Context, key string) (Object, error) {
 }
 
 func (g *stallGuard) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return g.ListAfter(ctx, prefix, "")
+}
+
+func (g *stallGuard) ListAfter(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		w := g.watch(ctx)
 		defer w.stop()
-		for obj, err := range g.Bucket.List(w.ctx, prefix) {
+		for obj, err := range ListAfter(w.ctx, g.Bucket, prefix, after) {
 			w.pause()
 			if !yield(obj, w.explain("list", prefix, err)) {
 				return

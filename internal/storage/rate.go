@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"io"
+	"iter"
 
 	"golang.org/x/time/rate"
 )
@@ -82,6 +83,10 @@ type paced struct {
 }
 
 func (p *paced) Unwrap() Bucket { return p.Bucket }
+
+func (p *paced) ListAfter(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
+	return ListAfter(ctx, p.Bucket, prefix, after)
+}
 
 func (p *paced) Create(ctx context.Context, key string, r io.Reader) (Object, error) {
 	if p.Bucket.Properties().Paces {

@@ -53,6 +53,8 @@ type Properties struct {
 	Parallel int
 	// Paces: Create calls Pace before bytes leave, so a rate limit holds on the wire and not at the reader.
 	Paces bool
+	// ListsAfter: a ListAfter costs the store the work for what it yields, and none for what lies before or far behind.
+	ListsAfter bool
 }
 
 // Bucket is a write-once object store.

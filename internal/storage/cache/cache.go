@@ -3,8 +3,13 @@
 //
 // It rests on the one rule of a bucket: what is there never changes. An object that a listing tells of is taken from the file when
 // key, size and time of the store's clock are those that it was read with. So the listing always says what is there now, and the cache
-// only what it said. It proves nothing: whoever reads a record through it checks the signature again, as of one from the store. That the
-// store still hands an object out is asked again after a day at most, at another time for each.
+// only what it said. That the store still hands an object out is asked again after a day at most, at another time for each, and at once by who needs to know.
+//
+// Beside what was read it remembers digests that its user asks it to: of signatures that were found good, to check which takes longer
+// than all else in a look. They too are forgotten within a day. So whoever can write the file can make a look believe what nobody
+// signed, and it is used only where that is nobody but the user who looks: a file that belongs to another user, or that others may write
+// or read, is as good as none. A process of the same user can do no more with it than without: it could change the program's
+// own state, or ask the program what it likes.
 //
 // The file may be deleted at any time, and one that is damaged, or that cannot be read or written, is as good as none.
 package cache
@@ -13,6 +18,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"hash/fnv"
@@ -20,6 +26,7 @@ import (
 	"iter"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,8 +39,15 @@ const (
 	largest = 256 << 10
 	// most bounds what is remembered of a bucket, in bytes: 20,000 snapshots and a day of segments come to a quarter of it.
 	most = 256 << 20
-	// oldest is how long an object is taken from the file, and half of it how much earlier some are read again.
+	// mostGood bounds how many digests are remembered: those of 20,000 snapshots and ten days of segments. They take 40 bytes each.
+	mostGood = 200_000
+	// oldest is how long something is taken from the file, and half of it how much earlier some is read or checked again.
 	oldest = 24 * time.Hour
+)
+
+var (
+	_ storage.Bucket      = (*Bucket)(nil)
+	_ storage.AfterLister = (*Bucket)(nil)
 )
 
 // Bucket is a bucket, the small records of which are read from the store once. It is safe for concurrent use. Create and Delete go
@@ -45,13 +59,21 @@ type Bucket struct {
 
 	mu      sync.Mutex
 	known   map[string]record // by key
+	good    map[[sha256.Size]byte]time.Time
 	listed  map[string]storage.Object
-	scanned []string // prefixes that were listed to their end
-	size    int64    // bytes of known
+	scanned []stretch
+	size    int64 // bytes of known
 	changed bool
 }
 
-// record is the content of an object, and what the listing said of it. Its fields are in the file.
+// stretch is what was listed without a hole: the keys below prefix behind after, up to and including until; "": to the end.
+type stretch struct{ prefix, after, until string }
+
+func (s stretch) holds(key string) bool {
+	return strings.HasPrefix(key, s.prefix) && key > s.after && (s.until == "" || key <= s.until)
+}
+
+// record is the content of an object, and what the listing said of it. All of it is in the file.
 type record struct {
 	Read     time.Time // from the store, by this machine's clock
 	Modified time.Time
@@ -65,7 +87,7 @@ func Open(b storage.Bucket, dir string) *Bucket { return open(b, dir, time.Now) 
 func open(b storage.Bucket, dir string, now func() time.Time) *Bucket {
 	name := sha256.Sum256([]byte(b.Location()))
 	c := &Bucket{Bucket: b, file: filepath.Join(dir, hex.EncodeToString(name[:8])+".records"), now: now, listed: make(map[string]storage.Object)}
-	c.known = load(c.file)
+	c.known, c.good = load(c.file, b.Location())
 	for _, r := range c.known {
 		c.size += int64(len(r.Content))
 	}
@@ -74,21 +96,42 @@ func open(b storage.Bucket, dir string, now func() time.Time) *Bucket {
 
 // List yields what the store lists now, always.
 func (c *Bucket) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	return c.ListAfter(ctx, prefix, "")
+}
+
+// ListAfter implements storage.AfterLister: it yields what the store lists now, always.
+func (c *Bucket) ListAfter(ctx context.Context, prefix, after string) iter.Seq2[storage.Object, error] {
 	return func(yield func(storage.Object, error) bool) {
-		for o, err := range c.Bucket.List(ctx, prefix) {
-			if err == nil && remembered(o) {
+		last, ended := after, true
+		for o, err := range storage.ListAfter(ctx, c.Bucket, prefix, after) {
+			if err != nil {
+				yield(o, err)
+				ended = false
+				break
+			}
+			last = o.Key
+			if remembered(o) {
 				c.mu.Lock()
 				c.listed[o.Key] = o
 				c.mu.Unlock()
 			}
-			if !yield(o, err) || err != nil {
-				return
+			if !yield(o, nil) {
+				ended = false
+				break
 			}
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.scanned = append(c.scanned, prefix)
+		if ended {
+			c.scan(stretch{prefix, after, ""})
+		} else if last != after {
+			c.scan(stretch{prefix, after, last})
+		}
 	}
+}
+
+func (c *Bucket) scan(s stretch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.scanned = append(c.scanned, s)
 }
 
 // remembered says whether an object is one of those that are read again and again: manifests, commit records, drill records and
@@ -105,7 +148,8 @@ func remembered(o storage.Object) bool {
 	return false
 }
 
-// Open reads from the file what a listing of this Bucket told of and the file has, and all else from the store.
+// Open reads from the file what a listing of this Bucket told of and the file has, and all else from the store, as it does when ctx asks for
+// that by storage.Anew.
 func (c *Bucket) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	c.mu.Lock()
 	o, listed := c.listed[key]
@@ -114,7 +158,7 @@ func (c *Bucket) Open(ctx context.Context, key string, offset, length int64) (io
 	if !listed || offset != 0 || (length >= 0 && length < o.Size) {
 		return c.Bucket.Open(ctx, key, offset, length)
 	}
-	if known && r.is(o) && !r.stale(key, c.now()) {
+	if known && r.is(o) && !r.stale(key, c.now()) && !storage.IsAnew(ctx) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -132,12 +176,36 @@ func (r record) is(o storage.Object) bool {
 	return int64(len(r.Content)) == o.Size && r.Modified.Equal(o.Modified) && r.SHA256 == o.SHA256
 }
 
-// stale reports whether it is time to read the object again. A clock that was set back makes everything stale.
+// stale reports whether it is time to read the object again.
 func (r record) stale(key string, now time.Time) bool {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(key)) // it cannot fail
-	age := now.Sub(r.Read)
-	return age < 0 || age > oldest-time.Duration(h.Sum32()%1024)*(oldest/2/1024)
+	return expired(r.Read, now, h.Sum32())
+}
+
+// expired reports whether something is too old to be believed: sooner or later, as some bits of it say. A clock that was set back makes
+// everything so.
+func expired(at, now time.Time, bits uint32) bool {
+	age := now.Sub(at)
+	return age < 0 || age > oldest-time.Duration(bits%1024)*(oldest/2/1024)
+}
+
+// Good reports whether Learn was called with a digest, by a look of this host within a day.
+func (c *Bucket) Good(digest [sha256.Size]byte) bool {
+	c.mu.Lock()
+	at, known := c.good[digest]
+	c.mu.Unlock()
+	return known && !expired(at, c.now(), binary.BigEndian.Uint32(digest[:]))
+}
+
+// Learn remembers a digest: see the comment of the package for who may believe it.
+func (c *Bucket) Learn(digest [sha256.Size]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.good[digest]; !known && len(c.good) >= mostGood {
+		return
+	}
+	c.good[digest], c.changed = c.now().Round(0), true
 }
 
 // reader remembers what was read to the end.
@@ -171,17 +239,18 @@ func (c *Bucket) keep(o storage.Object, content []byte) {
 }
 
 // Save writes the file, if something is to be remembered that is not in it, or to be forgotten. It forgets what was listed before and
-// is not there any more.
+// is not there any more, and the digests that are too old.
 func (c *Bucket) Save() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before := len(c.known)
+	before, now := len(c.known)+len(c.good), c.now()
 	maps.DeleteFunc(c.known, func(key string, _ record) bool { return c.gone(key) })
-	if !c.changed && len(c.known) == before {
+	maps.DeleteFunc(c.good, func(_ [sha256.Size]byte, at time.Time) bool { return expired(at, now, 0) })
+	if !c.changed && len(c.known)+len(c.good) == before {
 		return nil
 	}
 	c.changed = false
-	return save(c.file, c.known)
+	return save(c.file, c.Location(), c.known, c.good)
 }
 
 // gone reports that a listing went over the place of a key and did not find it.
@@ -189,10 +258,5 @@ func (c *Bucket) gone(key string) bool {
 	if _, there := c.listed[key]; there {
 		return false
 	}
-	for _, prefix := range c.scanned {
-		if strings.HasPrefix(key, prefix) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.scanned, func(s stretch) bool { return s.holds(key) })
 }

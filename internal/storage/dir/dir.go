@@ -26,6 +26,7 @@ import (
 var (
 	_ storage.Bucket      = (*Bucket)(nil)
 	_ storage.Incompleter = (*Bucket)(nil)
+	_ storage.Trier       = (*Bucket)(nil)
 )
 
 // parallel is how many files one caller should read or write at once: enough to hide the latency of a

@@ -41,6 +41,7 @@ func Conformance(t *testing.T, open func(t *testing.T) storage.Bucket) {
 		{"invalid keys", testInvalidKeys},
 		{"list order and prefixes", testList},
 		{"list beyond a page", testListPages},
+		{"list can begin anywhere", testListAfter},
 		{"list can be left", testListBreak},
 		{"large object in bounded memory", testLarge},
 		{"fetch", testFetch},

@@ -12,8 +12,9 @@ import (
 )
 
 var (
-	_ storage.Bucket  = (*Faulty)(nil)
-	_ storage.Wrapper = (*Faulty)(nil)
+	_ storage.Bucket      = (*Faulty)(nil)
+	_ storage.Wrapper     = (*Faulty)(nil)
+	_ storage.AfterLister = (*Faulty)(nil)
 )
 
 // Op is a method of storage.Bucket.
@@ -167,12 +168,17 @@ func (f *Faulty) Stat(ctx context.Context, key string) (storage.Object, error) {
 
 // List implements storage.Bucket.
 func (f *Faulty) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	return f.ListAfter(ctx, prefix, "")
+}
+
+// ListAfter implements storage.AfterLister. It counts as a List.
+func (f *Faulty) ListAfter(ctx context.Context, prefix, after string) iter.Seq2[storage.Object, error] {
 	return func(yield func(storage.Object, error) bool) {
 		if _, err := f.call(OpList); err != nil {
 			yield(storage.Object{}, err)
 			return
 		}
-		f.bucket.List(ctx, prefix)(yield)
+		storage.ListAfter(ctx, f.bucket, prefix, after)(yield)
 	}
 }
 

@@ -167,6 +167,36 @@ func testListPages(t *testing.T, b storage.Bucket) {
 	}
 }
 
+// testListAfter: wherever a listing begins, it has what comes after that and nothing else, be the place a key or not.
+func testListAfter(t *testing.T, b storage.Bucket) {
+	ordered := []string{"a", "b/1", "b/2-x", "b/2/x", "b/3", "b/30", "c"}
+	for _, key := range ordered {
+		create(t, b, key, []byte("x"))
+	}
+	for _, prefix := range []string{"", "b/", "b/2", "d"} {
+		for _, after := range []string{"", "0", "a", "b", "b/", "b/2", "b/2-x", "b/2.", "b/2/x", "b/3", "b/9", "c", "d"} {
+			var want, got []string
+			for _, key := range ordered {
+				if strings.HasPrefix(key, prefix) && key > after {
+					want = append(want, key)
+				}
+			}
+			for o, err := range storage.ListAfter(t.Context(), b, prefix, after) {
+				if err != nil {
+					t.Fatalf("ListAfter %q, %q: %v", prefix, after, err)
+				}
+				got = append(got, o.Key)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("ListAfter %q, %q (-want +got):\n%s", prefix, after, diff)
+			}
+		}
+	}
+	if _, able := b.(storage.AfterLister); b.Properties().ListsAfter && !able {
+		t.Error("it says that a listing can begin anywhere, and has no ListAfter")
+	}
+}
+
 func testListBreak(t *testing.T, b storage.Bucket) {
 	for _, key := range []string{"a/1", "a/2", "b/1", "c"} {
 		create(t, b, key, nil)
