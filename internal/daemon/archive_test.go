@@ -17,9 +17,10 @@ import (
 // archiveOf is an archive that only notes what it is told.
 type archiveOf struct{ told []*repo.Manifest }
 
-func (a *archiveOf) Run(ctx context.Context)           { <-ctx.Done() }
-func (a *archiveOf) Snapshotted(m *repo.Manifest)      { a.told = append(a.told, m) }
-func (a *archiveOf) Whole() (since time.Time, ok bool) { return time.Time{}, true }
+func (a *archiveOf) Run(ctx context.Context)               { <-ctx.Done() }
+func (a *archiveOf) Snapshotted(m *repo.Manifest)          { a.told = append(a.told, m) }
+func (a *archiveOf) Failing() (since time.Time, err error) { return time.Time{}, nil }
+func (a *archiveOf) Whole() (since time.Time, ok bool)     { return time.Time{}, true }
 
 // The archive gets each snapshot that it asks for, one a minute at most, and hears of every other too.
 func TestArchiveSnapshots(t *testing.T) {

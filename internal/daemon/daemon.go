@@ -128,6 +128,9 @@ func run(ctx context.Context, cfg Config, tell *notifier) error {
 	if err != nil {
 		return err
 	}
+	if archive != nil {
+		board.holed = archive.holed
+	}
 	if cfg.Queue == nil && cfg.Backup != nil { // else a prune follows when a target has received something
 		cfg.Backup = prunes.after(cfg.Backup)
 	}

@@ -213,7 +213,7 @@ func TestStartErrors(t *testing.T) {
 	}
 	defer taken.Close()
 	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, []byte("basic_auth_users: hunter2\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("basic_auth_users: Planted0Secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -244,7 +244,7 @@ func TestStartErrors(t *testing.T) {
 					t.Errorf("%q is not in %q", want, text)
 				}
 			}
-			if strings.Contains(text, "hunter2") {
+			if strings.Contains(text, "Planted0Secret") {
 				t.Errorf("tells the password: %s", text)
 			}
 		})
@@ -257,8 +257,7 @@ func TestWebConfig(t *testing.T) {
 	cert, key := ca.Issue(t, "127.0.0.1")
 	n := newNode(t, 0)
 	n.cfg.WebConfigFile = filepath.Join(t.TempDir(), "web.yaml")
-	// The hash is that of "open sesame".
-	content := fmt.Sprintf("tls_server_config: {cert_file: %s, key_file: %s}\nbasic_auth_users: {prometheus: %q}\n", cert, key, bcryptOf(t, "open sesame"))
+	content := fmt.Sprintf("tls_server_config: {cert_file: %s, key_file: %s}\nbasic_auth_users: {prometheus: %q}\n", cert, key, bcryptOf(t, webPassword))
 	if err := os.WriteFile(n.cfg.WebConfigFile, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}

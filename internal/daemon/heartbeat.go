@@ -2,14 +2,17 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/drd-project/drd/internal/hint"
@@ -102,11 +105,7 @@ func (h *heartbeat) beat(ctx context.Context) error {
 	req.Header.Set("User-Agent", "drd")
 	resp, err := h.client.Do(req)
 	if err != nil {
-		var with *url.Error // which repeats the URL
-		if errors.As(err, &with) {
-			err = with.Err
-		}
-		return fmt.Errorf("send the heartbeat: %w", err)
+		return fmt.Errorf("send the heartbeat to %s: %w", target.Host, unspoken(err))
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, beatAnswer)) // what it says does not matter
@@ -116,13 +115,47 @@ func (h *heartbeat) beat(ctx context.Context) error {
 	return nil
 }
 
-// heartbeatURL reads the file: one line.
+// unspoken is what an error of a request says in words that nobody else chose. Others may repeat the URL: net/http does, and it quotes
+// what a server answers.
+func unspoken(err error) error {
+	var (
+		timeout     interface{ Timeout() bool }
+		host        *net.DNSError
+		system      syscall.Errno
+		certificate *tls.CertificateVerificationError
+		alert       tls.AlertError
+	)
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return fmt.Errorf("no answer within %s", beatTimeout)
+	case errors.As(err, &host):
+		return host
+	case errors.As(err, &system):
+		return system
+	case errors.As(err, &certificate):
+		return certificate
+	case errors.As(err, &alert):
+		return alert
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the server ended the connection")
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return errors.New("the server does not speak TLS")
+	}
+	return errors.New("no answer in HTTP came back; a proxy may be in the way")
+}
+
+// heartbeatURL reads the file: one line. It does not wait for a writer, as for a named pipe.
 func heartbeatURL(file string) (*url.URL, error) {
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("send the heartbeat: %w", err)
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err != nil {
+		return nil, fmt.Errorf("send the heartbeat: %w", err)
+	} else if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("send the heartbeat: %s is not a regular file", file)
+	}
 	text, err := io.ReadAll(io.LimitReader(f, maxURL))
 	if err != nil {
 		return nil, fmt.Errorf("send the heartbeat: %w", err)

@@ -50,21 +50,26 @@ func wantValue(t *testing.T, m *metrics.Metrics, series, want string) {
 
 func epoch(at time.Time) string { return fmt.Sprint(float64(at.Unix())) }
 
-// TestCertificates: files and servers tell when their certificates end, of several the one that ends first.
+// TestCertificates: files and servers tell when their certificates end: of a chain the one that ends first, of authorities the one that
+// the server needs.
 func TestCertificates(t *testing.T) {
-	ca := servers.NewCA(t)
-	soon, later := time.Now().Add(2*time.Hour).Truncate(time.Second), time.Now().Add(20*time.Hour).Truncate(time.Second)
+	now := time.Now().Truncate(time.Second)
+	soon, later := now.Add(2*time.Hour), now.Add(20*time.Hour)
+	ca := servers.NewCA(t, servers.NotAfter(later))
 	cert, key := ca.Issue(t, "client", servers.NotAfter(soon))
-	long, _ := ca.Issue(t, "authority", servers.NotAfter(later))
-	chain := filepath.Join(t.TempDir(), "chain.crt")
-	if err := os.WriteFile(chain, []byte(contentOf(t, long)+contentOf(t, cert)), 0o600); err != nil {
+	authorities := filepath.Join(t.TempDir(), "ca.crt")
+	content := contentOf(t, ca.CertFile())
+	for _, other := range []time.Duration{-time.Hour, 1000 * time.Hour} {
+		content = contentOf(t, servers.NewCA(t, servers.NotAfter(now.Add(other))).CertFile()) + content
+	}
+	if err := os.WriteFile(authorities, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	member := servers.StartEtcd(t, servers.EtcdConfig{ClientTLS: ca})
-	h, m := watching(Host{Etcd: etcd.Config{Endpoints: []string{member.Endpoint()}, CAFile: chain, CertFile: cert, KeyFile: key}})
+	h, m := watching(Host{Etcd: etcd.Config{Endpoints: []string{member.Endpoint()}, CAFile: authorities, CertFile: cert, KeyFile: key}})
 	h.far(t.Context())
 	wantValue(t, m, `drd_certificate_not_after_timestamp_seconds{target="",use="etcd_client"}`, epoch(soon))
-	wantValue(t, m, `drd_certificate_not_after_timestamp_seconds{target="",use="etcd_ca"}`, epoch(soon))
+	wantValue(t, m, `drd_certificate_not_after_timestamp_seconds{target="",use="etcd_ca"}`, epoch(later))
 	if valueOf(t, m, `drd_certificate_not_after_timestamp_seconds{target="",use="etcd_server"}`) == "" {
 		t.Error("the end of the member's certificate is not told")
 	}

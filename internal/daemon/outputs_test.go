@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,7 +24,8 @@ func TestTextfile(t *testing.T) {
 	}
 	m := metrics.New(metrics.Build{Version: "test"})
 	m.SetTargetUp("nas", true)
-	f := &textfile{path: path, gather: m.Gatherer(), metrics: m, log: slog.New(slog.DiscardHandler)}
+	began := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	f := &textfile{path: path, now: func() time.Time { return began }, metrics: m, log: slog.New(slog.DiscardHandler)}
 	if err := f.write(); err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +33,7 @@ func TestTextfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := string(content); !strings.Contains(text, `drd_target_up{target="nas"} 1`+"\n") || !strings.Contains(text, "# TYPE drd_target_up gauge\n") || strings.Contains(text, "\ngo_") || strings.Contains(text, "\nprocess_") {
+	if text := string(content); !strings.Contains(text, `drd_target_up{target="nas"} 1`+"\n") || !strings.Contains(text, "drd_textfile_timestamp_seconds 1.7953416e+09\n") || !strings.Contains(text, "# TYPE drd_target_up gauge\n") || strings.Contains(text, "\ngo_") || strings.Contains(text, "\nprocess_") {
 		t.Errorf("%s", text)
 	}
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o644 {
@@ -82,7 +84,20 @@ func urlFile(t *testing.T, content string) string {
 	return file
 }
 
-const secret = "4f1c0-secret"
+const secret = "Planted0Secret4F1C0"
+
+// says answers with this instead of HTTP.
+func says(t *testing.T, w http.ResponseWriter, text string) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(text)); err != nil {
+		t.Error(err)
+	}
+}
 
 // TestHeartbeat: it is heard; and of what goes wrong, no error tells more of the URL than its host.
 func TestHeartbeat(t *testing.T) {
@@ -98,8 +113,15 @@ func TestHeartbeat(t *testing.T) {
 		"sent elsewhere": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+"/"+secret, http.StatusFound)
 		}, func(u string) string { return u + "/" + secret }, "the answer is 302"},
+		"sent nowhere": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "https://elsewhere"+r.URL.Path+"?x=%zz\x7f")
+			w.WriteHeader(http.StatusFound)
+		}, func(u string) string { return u + "/" + secret }, "no answer in HTTP"},
+		"quoted":       {func(w http.ResponseWriter, r *http.Request) { says(t, w, "HTTP/9 "+r.URL.Path+"\r\n\r\n") }, func(u string) string { return u + "/" + secret }, "no answer in HTTP"},
+		"cut":          {func(w http.ResponseWriter, r *http.Request) { says(t, w, "") }, func(u string) string { return u + "/" + secret }, "ended the connection"},
+		"no TLS":       {nil, func(u string) string { return strings.Replace(u, "http:", "https:", 1) + "/" + secret }, "does not speak TLS"},
 		"nobody there": {nil, func(string) string { return "http://127.0.0.1:1/" + secret }, "connection refused"},
-		"no such host": {nil, func(string) string { return "http://heartbeat.invalid/" + secret }, "send the heartbeat: "},
+		"no such host": {nil, func(string) string { return "http://heartbeat.invalid/" + secret }, "no such host"},
 		"no URL":       {nil, func(string) string { return secret }, "does not hold a URL"},
 		"other scheme": {nil, func(string) string { return "file:///" + secret }, "does not hold a URL"},
 		"bad URL":      {nil, func(string) string { return "http://a b/" + secret }, "does not hold a URL"},
@@ -123,6 +145,25 @@ func TestHeartbeat(t *testing.T) {
 	h := newHeartbeat(filepath.Join(t.TempDir(), "gone"), &board{}, n.cfg)
 	if err := h.beat(t.Context()); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("without a file: %v", err)
+	}
+}
+
+// TestHeartbeatPipe: a named pipe without a writer would block for ever whoever opens it, and the daemon would not end.
+func TestHeartbeatPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "heartbeat.url")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHeartbeat(pipe, &board{}, newNode(t, 1).cfg)
+	ended := make(chan error, 1)
+	go func() { ended <- h.beat(t.Context()) }()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits for a writer")
 	}
 }
 

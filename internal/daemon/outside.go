@@ -7,7 +7,7 @@ import (
 
 // tellOutside tells those who cannot or do not want to ask, until ctx ends.
 func tellOutside(ctx context.Context, cfg Config, b *board) {
-	file := &textfile{path: cfg.Textfile, gather: cfg.Metrics.Gatherer(), metrics: cfg.Metrics, log: cfg.Log}
+	file := &textfile{path: cfg.Textfile, now: cfg.Now, metrics: cfg.Metrics, log: cfg.Log}
 	beats := newHeartbeat(cfg.HeartbeatFile, b, cfg)
 	var wg sync.WaitGroup
 	wg.Go(func() { file.run(ctx) })

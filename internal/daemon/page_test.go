@@ -92,7 +92,7 @@ func TestReadyWithSnapshots(t *testing.T) {
 		t.Errorf("the textfile: %v\n%s", err, content)
 	}
 	_, page := get(t, http.DefaultClient, url+"/")
-	for _, want := range []string{"recoverable to 20", "never proved", `class="tick"`, "file://" + n.dirs[1], "Next: snapshot "} {
+	for _, want := range []string{"recoverable to 20", "NOT PROVED", `class="tick"`, "file://" + n.dirs[1], "Next: snapshot "} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %q:\n%s", want, page)
 		}
@@ -103,7 +103,7 @@ func TestReadyWithSnapshots(t *testing.T) {
 func TestAllPathsAreProtected(t *testing.T) {
 	ca := servers.NewCA(t)
 	cert, key := ca.Issue(t, "drd")
-	hash, err := bcrypt.GenerateFromPassword([]byte("open sesame"), bcrypt.MinCost)
+	hash, err := bcrypt.GenerateFromPassword([]byte(webPassword), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,6 +244,10 @@ func TestArchiveOnBoard(t *testing.T) {
 	}
 	n.cfg.Metrics.SetTarget("t0", metrics.Target{RecoveryPoint: end.Add(-time.Hour)})
 	n.cfg.Metrics.SetArchivePoint("t0", end.Add(time.Minute), end.Add(-2*time.Hour))
+	if r := b.report(); !r.RecoveryPoint.Equal(end) {
+		t.Errorf("recovery point %s, by what nobody has seen in the target", r.RecoveryPoint)
+	}
+	n.cfg.Metrics.SetWindow("t0", end, true)
 	if r := b.report(); !r.RecoveryPoint.Equal(end.Add(time.Minute)) {
 		t.Errorf("recovery point %s", r.RecoveryPoint)
 	}

@@ -53,3 +53,35 @@ func TestArchiveProofs(t *testing.T) {
 	point(proof.PointOlder, proof.Passed)
 	want("its kind passed since", metrics.ResultPassed, true, 0)
 }
+
+// TestDrillable: where no drill has passed, it is known since when one was to be made, also when retention kept nothing for so long.
+func TestDrillable(t *testing.T) {
+	n := newNode(t, 1)
+	now := time.Now().UTC().Truncate(time.Second)
+	want := func(what string, since time.Time) {
+		t.Helper()
+		c, err := n.targets[0].Repo.Catalogue(t.Context(), n.keys.Trust)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := proof.Read(t.Context(), n.targets[0].Repo, n.keys.Trust, proof.ReadOptions{Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := summarize(h, c, DefaultCover, now).Since; !got.Equal(since) {
+			t.Errorf("%s: %s, want %s", what, got, since)
+		}
+	}
+	want("nothing is there", time.Time{})
+	n.put(n.keys.Signer, 30*time.Hour, 10, nil, 0)
+	m := n.put(n.keys.Signer, 3*time.Hour, 20, nil, 0)
+	c, err := n.targets[0].Repo.Catalogue(t.Context(), n.keys.Trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want("nothing was tried", c.Entries[0].Manifest.CaptureStart)
+	n.drilled(0, now.Add(-50*time.Hour), m, proof.LevelDrill, proof.Inconclusive)
+	want("one was tried before", now.Add(-50*time.Hour))
+	n.drilled(0, now.Add(-time.Hour), m, proof.LevelDrill, proof.Passed)
+	want("one has passed", time.Time{})
+}

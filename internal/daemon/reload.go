@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"os"
+
+	"github.com/drd-project/drd/internal/metrics"
 )
 
 // Wiring makes what one run of the service needs of a configuration that was read before: it loads the keys, and opens queue and
@@ -20,6 +22,8 @@ type Service struct {
 	Log    *slog.Logger
 	// Notify tells the service manager; nil: systemd by NOTIFY_SOCKET, if it is set. Config.Notify is not used.
 	Notify func(state string) error
+
+	metrics *metrics.Metrics // of the last run; nil: there was none
 }
 
 // Serve runs the service until ctx ends, as Run does. To load another configuration it ends the run under way as a stop would, which
@@ -53,11 +57,15 @@ func Serve(ctx context.Context, s Service) error {
 }
 
 // round is one run. It ends with what to run next, or, where that is nil, as Run does.
-func (s Service) round(ctx context.Context, wire Wiring, tell *notifier) (Wiring, error) {
+func (s *Service) round(ctx context.Context, wire Wiring, tell *notifier) (Wiring, error) {
 	cfg, err := wire(ctx, s.Log)
 	if err != nil {
 		return nil, err
 	}
+	if s.metrics != nil {
+		cfg.Metrics.CountOn(s.metrics)
+	}
+	s.metrics = cfg.Metrics
 	limited, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
@@ -88,7 +96,7 @@ func (s Service) round(ctx context.Context, wire Wiring, tell *notifier) (Wiring
 }
 
 // reload reads the configuration and tries everything short of a run.
-func (s Service) reload(ctx context.Context) (Wiring, error) {
+func (s *Service) reload(ctx context.Context) (Wiring, error) {
 	next, err := s.Load()
 	if err != nil {
 		return nil, err
@@ -97,7 +105,7 @@ func (s Service) reload(ctx context.Context) (Wiring, error) {
 	return next, err
 }
 
-func (s Service) refuse(tell *notifier, err error) {
+func (s *Service) refuse(tell *notifier, err error) {
 	s.Log.Error("the configuration is not loaded; the one before stays in force", problem(err)...)
 	tell.refused("NOT RELOADED, the configuration before is in force: " + firstLine(err))
 }

@@ -166,6 +166,38 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestReloadCountsOn: what was counted before stands, or a gap soon after would be no increase, and nobody told.
+func TestReloadCountsOn(t *testing.T) {
+	var s *served
+	var mu sync.Mutex
+	var last *metrics.Metrics // of the run under way
+	loads := func() (Wiring, error) {
+		return s.runs(func(cfg *Config) {
+			mu.Lock()
+			defer mu.Unlock()
+			last = cfg.Metrics
+		})()
+	}
+	current := func() *metrics.Metrics {
+		mu.Lock()
+		defer mu.Unlock()
+		return last
+	}
+	ready := make(chan struct{})
+	s = serve(t, func() (Wiring, error) { <-ready; return loads() })
+	close(ready)
+	for run := 1; run <= 3; run++ {
+		s.n.until("READY", func() bool { return s.said("READY=1") == run })
+		if got := value(t, current(), "drd_archive_gaps_total"); got != float64(run-1) {
+			t.Errorf("run %d begins with %v gaps", run, got)
+		}
+		current().ArchiveGap()
+		if run < 3 {
+			s.hangup(loads)
+		}
+	}
+}
+
 // TestReloadGoesBack: a configuration under which no run begins is found out only when the one before has ended.
 func TestReloadGoesBack(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

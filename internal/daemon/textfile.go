@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -18,12 +19,12 @@ import (
 // textfile writes drd's metrics into a file for the textfile collector of node_exporter, on hosts that nothing may scrape.
 type textfile struct {
 	path    string
-	gather  prometheus.Gatherer
+	now     func() time.Time
 	metrics *metrics.Metrics
 	log     *slog.Logger
 }
 
-// run writes the file every minute until ctx ends. The file stays: its age says that nobody writes it.
+// run writes the file every minute until ctx ends. The file stays: the time in it says that nobody writes it.
 func (t *textfile) run(ctx context.Context) {
 	if t.path == "" {
 		return
@@ -46,6 +47,7 @@ func (t *textfile) run(ctx context.Context) {
 
 // write puts a whole new file in the place of the old one, mode 0644: the collector runs as another user.
 func (t *textfile) write() error {
+	t.metrics.TextfileBegun(t.now())
 	err := prometheus.WriteToTextfile(t.path, prometheus.GathererFunc(t.own))
 	var short *fs.PathError
 	if errors.As(err, &short) {
@@ -62,7 +64,7 @@ func (t *textfile) write() error {
 
 // own are the families that node_exporter has not of its own process: two of the same name would be refused.
 func (t *textfile) own() ([]*dto.MetricFamily, error) {
-	all, err := t.gather.Gather()
+	all, err := t.metrics.Gatherer().Gather()
 	var own []*dto.MetricFamily
 	for _, f := range all {
 		if strings.HasPrefix(f.GetName(), "drd_") {

@@ -11,6 +11,9 @@ import (
 	"github.com/drd-project/drd/test/servers"
 )
 
+// webPassword is what the web configurations of tests want.
+const webPassword = "Planted0Secret open sesame"
+
 func bcryptOf(t *testing.T, password string) string {
 	t.Helper()
 	b, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
@@ -35,7 +38,7 @@ func serial(t *testing.T, client *http.Client, url string, want int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.SetBasicAuth("prometheus", "open sesame")
+	req.SetBasicAuth("prometheus", webPassword)
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)

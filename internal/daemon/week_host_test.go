@@ -315,7 +315,9 @@ func (w *weekHost) status() string {
 		cfg.Lost, err = replicate.Losses(w.cfg.StateDir)
 		w.must(err)
 		cfg.VerifyPeriod, cfg.NextDrill = LongestGap(w.cfg.Drills.Schedule, now), NextTick(w.cfg.Drills.Schedule, now)
-		cfg.Queue, cfg.Period, cfg.NextSnapshot = w.queue, LongestGap(w.cfg.Schedule, now), NextTick(w.cfg.Schedule, now)
+		spool, err := replicate.New(replicate.Config{Cluster: "prod-east", StateDir: w.disk, Targets: w.targets, Keys: w.keys.Ring, Log: w.cfg.Log})
+		w.must(err) // of another process: what the daemon knows beside it is not in the spool
+		cfg.Queue, cfg.Period, cfg.NextSnapshot = spool, LongestGap(w.cfg.Schedule, now), NextTick(w.cfg.Schedule, now)
 		cfg.Due = func(c *repo.Catalogue, h *proof.History, now time.Time) (due int) {
 			today := w.policy(now)
 			today.Proved = h.Proved()

@@ -80,7 +80,7 @@ func (m *Metrics) defineFreshness() {
 	m.lastSuccess = m.gauge(Definition{Name: "drd_snapshot_last_success_timestamp_seconds", Section: sectionFreshness, Unit: unitEpoch,
 		Help: "When the capture of the cluster's newest restorable snapshot ended, in any target, whichever node took it. 0: no target that was read holds one."})
 	m.recoveryPoint = m.gauge(Definition{Name: "drd_recovery_point_timestamp_seconds", Section: sectionFreshness, Unit: unitEpoch, Labels: []string{"target"},
-		Help: "The newest instant that can be restored from the target: all that etcd had acknowledged by then comes back. The begin of the capture of its newest snapshot, or how far the archive leads on from there. 0: nothing can be restored."})
+		Help: "The newest instant that can be restored from the target: all that etcd had acknowledged by then comes back. The begin of the capture of its newest snapshot that does not stand failed, or how far the archive leads on from there without a hole. 0: nothing can be restored."})
 	m.replicated = m.gauge(Definition{Name: "drd_replication_last_success_timestamp_seconds", Section: sectionFreshness, Unit: unitEpoch, Labels: []string{"target"},
 		Help: "When the newest restorable snapshot in the target was committed, by the target's clock. 0: it holds none."})
 	m.interval = m.gauge(Definition{Name: "drd_snapshot_interval_seconds", Section: sectionFreshness, Unit: unitSeconds,
@@ -124,6 +124,8 @@ func kindValues() []Value {
 func (m *Metrics) defineProof() {
 	m.proved = m.gauge(Definition{Name: "drd_verify_last_success_timestamp_seconds", Section: sectionProof, Unit: unitEpoch, Labels: []string{"target"},
 		Help: "When the newest drill that passed on a snapshot of the target ended, whichever host made it. 0: no record tells of one. A data proof is no drill."})
+	m.unproved = m.gauge(Definition{Name: "drd_verify_unproved_since_timestamp_seconds", Section: sectionProof, Unit: unitEpoch, Labels: []string{"target"},
+		Help: "Since when the target is known to have had a snapshot to drill, where no drill of one has passed: the capture of the oldest restorable one, or an older drill record. Absent: one has passed, or there is nothing to drill."})
 	m.result = m.gauge(Definition{Name: "drd_verify_last_result", Section: sectionProof, Labels: []string{"target", "result"},
 		Help: "1 for what the newest run of drills of the target came to, by its worst one, and 0 for the other results; failed as long as drd_verify_failed_snapshots is not 0. Absent: nothing was tried.",
 		Values: []Value{
@@ -158,7 +160,7 @@ func (m *Metrics) defineArchive() {
 	m.archived = m.gauge(Definition{Name: "drd_archive_revision", Section: sectionArchive, Unit: "revision", Labels: []string{"target"},
 		Help: "Up to where the target has what this node writes, read back. Compare it with drd_etcd_revision."})
 	m.archiveLag = m.gauge(Definition{Name: "drd_archive_lag_seconds", Section: sectionArchive, Unit: unitSeconds, Labels: []string{"target"},
-		Help: "How long ago the instant is up to which the target has what this node writes, read back. A quiet cluster confirms its silence every minute."})
+		Help: "How long ago the instant is up to which the target has what this node writes, read back; how far ahead, where a clock was wrong. A quiet cluster confirms its silence every minute."})
 	m.gaps = m.counter(Definition{Name: "drd_archive_gaps_total", Section: sectionArchive, Unit: "gaps",
 		Help: "Gaps and forks that this node left in the archive since the daemon started, also gaps of one target. Each asks for a snapshot, which closes it."})
 	m.flushInterval = m.gauge(Definition{Name: "drd_archive_flush_interval_seconds", Section: sectionArchive, Unit: unitSeconds,
@@ -193,6 +195,8 @@ func (m *Metrics) defineNode() {
 		Help: "1 if the daemon runs with the configuration that it was last told to load, 0 if that one was refused and the one before is in force."})
 	m.reloadedAt = m.gauge(Definition{Name: "drd_config_last_reload_success_timestamp_seconds", Section: sectionNode, Unit: unitEpoch,
 		Help: "When the configuration in force was loaded, at the start or by a reload."})
+	m.textfile = m.gauge(Definition{Name: "drd_textfile_timestamp_seconds", Section: sectionNode, Unit: unitEpoch,
+		Help: "When the daemon last began to write metrics.textfile, every minute. In a file that stays when the daemon ends, the value stands still. Absent: no such file is configured."})
 	m.build = m.gauge(Definition{Name: "drd_build_info", Section: sectionNode, Labels: []string{"version", "go_version", "fips_module"},
 		Help: "The program that runs; always 1. fips_module is empty when no FIPS 140 module is in use."})
 }
@@ -210,7 +214,7 @@ func (m *Metrics) defineExpiry() {
 	m.certFrom = m.gauge(Definition{Name: "drd_certificate_not_before_timestamp_seconds", Section: sectionNode, Unit: unitEpoch, Labels: labels,
 		Help: "From when on a certificate is valid, looked at every hour; target is set for those of targets.", Values: certificateValues()})
 	m.certUntil = m.gauge(Definition{Name: "drd_certificate_not_after_timestamp_seconds", Section: sectionNode, Unit: unitEpoch, Labels: labels,
-		Help: "Until when it is valid. Of a file that holds several, the one that ends first counts.", Values: certificateValues()})
+		Help: "Until when it is valid. Of a chain in a file the one that ends first counts, of authorities the one that vouches for what the server shows, else the last.", Values: certificateValues()})
 	m.credUntil = m.gauge(Definition{Name: "drd_credential_expiry_timestamp_seconds", Section: sectionNode, Unit: unitEpoch, Labels: labels,
 		Help: "Until when a credential can be used, where that is known, looked at every minute. Absent: it does not expire, or nothing says when.",
 		Values: []Value{

@@ -66,7 +66,7 @@ func codes(names []string) string {
 }
 
 // code are the words of a help text that stand in configuration files, on command lines and in Prometheus.
-var code = regexp.MustCompile(`\b(drd_[a-z_]+|drd list|[a-z]+_dir|[a-z_]+_file|lost\.jsonl|[a-z]+\.(schedule|file|[a-z]+_[a-z]+|[a-z]+_[a-z]+_[a-z]+|endpoints)|x_security_token_expires)\b`)
+var code = regexp.MustCompile(`\b(drd_[a-z_]+|drd list|[a-z]+_dir|[a-z_]+_file|lost\.jsonl|[a-z]+\.(schedule|file|textfile|[a-z]+_[a-z]+|[a-z]+_[a-z]+_[a-z]+|endpoints)|x_security_token_expires)\b`)
 
 func meaning(d Definition) string {
 	text := code.ReplaceAllString(d.Help, "`$1`")

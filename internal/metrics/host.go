@@ -96,6 +96,9 @@ func (m *Metrics) ConfigLoaded(at time.Time) {
 	m.reloadedAt.WithLabelValues().Set(timestamp(at))
 }
 
+// TextfileBegun tells that the metrics are being written into a file at that time.
+func (m *Metrics) TextfileBegun(at time.Time) { m.textfile.WithLabelValues().Set(timestamp(at)) }
+
 // ConfigRefused tells that another configuration was to be loaded, and could not.
 func (m *Metrics) ConfigRefused() { m.reloaded.WithLabelValues().Set(0) }
 

@@ -87,6 +87,7 @@ func results() []Result { return []Result{ResultPassed, ResultFailed, ResultInco
 // Proof is what the drill records in one target say.
 type Proof struct {
 	LastPassed time.Time // the newest drill that passed; zero: none did, as far as records go back
+	Since      time.Time // where none did, when the target first had a snapshot to drill; zero: it has none
 	Result     Result    // of the newest drills, or ResultFailed while Failed is not 0; "": nothing was tried
 	Failed     int       // restorable snapshots on which the newest word is that they are broken
 	Uncovered  int       // restorable snapshots that no drill of the period proved
@@ -120,7 +121,7 @@ type Metrics struct {
 	up, skew                                      *prometheus.GaugeVec // target
 	objects, bytes                                *prometheus.GaugeVec // target, kind
 	drilling, recovery, drillInterval, drillNext  *prometheus.GaugeVec
-	proved, uncovered, broken                     *prometheus.GaugeVec   // target
+	proved, unproved, uncovered, broken           *prometheus.GaugeVec   // target
 	result                                        *prometheus.GaugeVec   // target, result
 	queued, queuedOldest                          *prometheus.GaugeVec   // target
 	lost                                          *prometheus.CounterVec // target
@@ -132,7 +133,7 @@ type Metrics struct {
 	errors                                        *prometheus.CounterVec // stage
 	free, total                                   *prometheus.GaugeVec   // directory
 	certFrom, certUntil, credUntil                *prometheus.GaugeVec   // use, target
-	reloaded, reloadedAt                          *prometheus.GaugeVec
+	reloaded, reloadedAt, textfile                *prometheus.GaugeVec
 	build                                         *prometheus.GaugeVec // version, go_version, fips_module
 
 	mu     sync.Mutex
@@ -141,8 +142,11 @@ type Metrics struct {
 
 // points are the newest instants that can be restored from a target, by what restores to them.
 type points struct {
-	snapshot, archive time.Time
-	since             time.Time // the archive needs a snapshot of this time or later
+	snapshot time.Time
+	archive  time.Time // as it was brought there
+	since    time.Time // that needs a snapshot of this time or later
+	window   time.Time // how far it was found to lead on from the snapshot when it was last read
+	reaches  bool      // which was as far as it had been brought by then
 }
 
 // New returns a registry of its own, with every stage of drd_errors_total at 0.
@@ -154,6 +158,16 @@ func New(build Build) *Metrics {
 	}
 	m.build.WithLabelValues(build.Version, build.GoVersion, build.FIPSModule).Set(1)
 	return m
+}
+
+// CountOn takes over the counters of before, where a daemon goes on with another configuration: they count from the start of the process.
+// It must come before anything is counted. Lost snapshots are counted from a record on disk and begin with that.
+func (m *Metrics) CountOn(before *Metrics) {
+	for _, c := range []prometheus.Collector{m.errors, m.gaps, m.duration} {
+		m.registry.Unregister(c)
+	}
+	m.errors, m.gaps, m.duration = before.errors, before.gaps, before.duration
+	m.registry.MustRegister(m.errors, m.gaps, m.duration)
 }
 
 // Gatherer is the registry, to read from.
@@ -198,30 +212,49 @@ func (m *Metrics) SetTarget(name string, t Target) {
 	}
 }
 
-// setPoint changes one of the points of a target and tells the newer one. The archive restores nothing without a snapshot.
-func (m *Metrics) setPoint(target string, change func(*points)) {
+// setPoint changes one of the points of a target and tells the newest. The archive restores nothing without a snapshot. What was brought
+// there counts as long as the target was seen to hold it all: a segment that somebody deletes there is a hole that no queue knows of.
+func (m *Metrics) setPoint(target string, change func(*points)) points {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.points[target]
 	change(&p)
 	m.points[target] = p
 	newest := p.snapshot
-	if !newest.IsZero() && !newest.Before(p.since) && p.archive.After(newest) {
-		newest = p.archive
+	for _, at := range []time.Time{p.window, p.brought()} {
+		if !p.snapshot.IsZero() && at.After(newest) {
+			newest = at
+		}
 	}
 	m.recoveryPoint.WithLabelValues(target).Set(timestamp(newest))
+	return p
 }
 
-// SetArchive tells up to which revision and instant the target of this name has the archive, and the time now.
+// brought is the end of what was brought there, if it counts; else zero.
+func (p points) brought() time.Time {
+	if p.snapshot.IsZero() || p.snapshot.Before(p.since) || !p.reaches {
+		return time.Time{}
+	}
+	return p.archive
+}
+
+// SetArchive tells up to which revision and instant the target of this name has the archive, and the time now. An instant that is still to
+// come is as far off as one of the past: a clock was wrong.
 func (m *Metrics) SetArchive(target string, revision int64, at, now time.Time) {
 	m.archived.WithLabelValues(target).Set(float64(revision))
-	m.archiveLag.WithLabelValues(target).Set(max(0, now.Sub(at).Seconds()))
+	m.archiveLag.WithLabelValues(target).Set(now.Sub(at).Abs().Seconds())
 }
 
-// SetArchivePoint tells up to which instant the archive in the target of this name can be restored, once that has a snapshot whose
-// point of recovery is since or later.
-func (m *Metrics) SetArchivePoint(target string, at, since time.Time) {
-	m.setPoint(target, func(p *points) { p.archive, p.since = at, since })
+// SetArchivePoint tells up to which instant the archive was brought to the target of this name. It counts once that has a snapshot whose
+// point of recovery is since or later, and while SetWindow says so: it returns the instant then, else the zero time.
+func (m *Metrics) SetArchivePoint(target string, at, since time.Time) time.Time {
+	return m.setPoint(target, func(p *points) { p.archive, p.since = at, since }).brought()
+}
+
+// SetWindow tells up to which instant the archive in the target of this name was found to lead on from the newest snapshot; zero: from
+// none. reaches says that this was as far as it had been brought when the reading began.
+func (m *Metrics) SetWindow(target string, at time.Time, reaches bool) {
+	m.setPoint(target, func(p *points) { p.window, p.reaches = at, reaches })
 }
 
 // ArchiveGap counts a gap in the archive.
@@ -237,6 +270,11 @@ func (m *Metrics) Pruned(target string, at time.Time) {
 // SetProof tells what the drill records in the target of this name say.
 func (m *Metrics) SetProof(target string, p Proof) {
 	m.proved.WithLabelValues(target).Set(timestamp(p.LastPassed))
+	if p.Since.IsZero() {
+		m.unproved.DeleteLabelValues(target)
+	} else {
+		m.unproved.WithLabelValues(target).Set(timestamp(p.Since))
+	}
 	m.uncovered.WithLabelValues(target).Set(float64(p.Uncovered))
 	m.broken.WithLabelValues(target).Set(float64(p.Failed))
 	if p.Result == "" {

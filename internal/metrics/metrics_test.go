@@ -34,10 +34,11 @@ func full() *Metrics {
 	m.SetArchive("nas", 48100, at.Add(20*time.Second), at.Add(54500*time.Millisecond))
 	m.SetArchivePoint("primary", at.Add(50*time.Second), at)
 	m.SetArchivePoint("nas", at.Add(20*time.Second), at) // which has no snapshot
+	m.SetWindow("primary", at.Add(40*time.Second), true)
 	m.ArchiveGap()
 	m.Pruned("primary", at.Add(time.Minute))
 	m.SetProof("primary", Proof{LastPassed: at.Add(-6 * time.Hour), Result: ResultFailed, Failed: 1, Uncovered: 4})
-	m.SetProof("nas", Proof{Uncovered: 12})
+	m.SetProof("nas", Proof{Since: at.AddDate(0, 0, -9), Uncovered: 12})
 	m.SetRecovery(Recovery{Whole: 31 * time.Second, Etcd: 24500 * time.Millisecond})
 	m.SetDiverged(0)
 	m.SetSnapshotSchedule(Schedule{Interval: 6 * time.Hour, Next: at.Add(2 * time.Hour)})
@@ -53,6 +54,7 @@ func full() *Metrics {
 	m.SetCertificate(CertificateTargetServer, "primary", at.AddDate(0, -1, 0), at.AddDate(0, 2, 0))
 	m.SetCredential(CredentialSigning, "", at.AddDate(1, 0, 0))
 	m.ConfigLoaded(at)
+	m.TextfileBegun(at.Add(55 * time.Second))
 	m.SnapshotTook(42 * time.Second)
 	m.Error(StageReplication)
 	return m
@@ -215,25 +217,65 @@ func TestCredentialForgotten(t *testing.T) {
 	}
 }
 
-// What is archived beyond a hole can be restored only where a snapshot is that reaches beyond it.
+// What is archived beyond a hole can be restored only where a snapshot is that reaches beyond it, and only what the target was seen to hold
+// counts.
 func TestArchivePoint(t *testing.T) {
-	m := New(Build{})
 	at := time.Unix(1_000_000, 0)
+	hour := func(n int) time.Time { return at.Add(time.Duration(n) * time.Hour) }
 	for _, tc := range []struct {
-		name            string
-		snapshot, since time.Time
-		want            time.Time
+		name                    string
+		snapshot, since, window time.Time
+		reaches                 bool
+		want                    time.Time
 	}{
-		{"no snapshot", time.Time{}, time.Time{}, time.Time{}},
-		{"an older snapshot", at.Add(-2 * time.Hour), at.Add(-time.Hour), at.Add(-2 * time.Hour)},
-		{"the snapshot", at.Add(-time.Hour), at.Add(-time.Hour), at},
-		{"any snapshot", at.Add(-time.Hour), time.Time{}, at},
-		{"a newer snapshot", at.Add(time.Hour), at.Add(-time.Hour), at.Add(time.Hour)},
+		{"no snapshot", time.Time{}, time.Time{}, hour(-1), true, time.Time{}},
+		{"an older snapshot", hour(-2), hour(-1), time.Time{}, true, hour(-2)},
+		{"the snapshot", hour(-1), hour(-1), time.Time{}, true, at},
+		{"any snapshot", hour(-1), time.Time{}, time.Time{}, true, at},
+		{"a newer snapshot", hour(1), hour(-1), time.Time{}, true, hour(1)},
+		{"seen to be there, and brought since", hour(-3), time.Time{}, hour(-1), true, at},
+		{"brought there, and gone", hour(-3), time.Time{}, hour(-2), false, hour(-2)},
+		{"brought there, and gone right behind the snapshot", hour(-3), time.Time{}, time.Time{}, false, hour(-3)},
+		{"brought there, and nobody looked yet", hour(-3), hour(-4), time.Time{}, false, hour(-3)},
+		{"written by another node", hour(-3), time.Time{}, hour(1), true, hour(1)},
 	} {
+		m := New(Build{})
 		m.SetTarget("nas", Target{RecoveryPoint: tc.snapshot})
 		m.SetArchivePoint("nas", at, tc.since)
+		m.SetWindow("nas", tc.window, tc.reaches)
 		if got := testutil.ToFloat64(m.recoveryPoint.WithLabelValues("nas")); got != timestamp(tc.want) {
 			t.Errorf("%s: %v, want %v", tc.name, got, timestamp(tc.want))
+		}
+	}
+}
+
+// TestArchiveOfTheFuture: what a wrong clock dated ahead is not fresh.
+func TestArchiveOfTheFuture(t *testing.T) {
+	m := New(Build{})
+	now := time.Unix(1_000_000, 0)
+	m.SetArchive("nas", 7, now.Add(time.Hour), now)
+	if got := testutil.ToFloat64(m.archiveLag.WithLabelValues("nas")); got != 3600 {
+		t.Errorf("an hour ahead is %v s behind", got)
+	}
+}
+
+// TestCountOn: counters go on where those before were, and count for both; what stands on disk and what is the state of now begins anew.
+func TestCountOn(t *testing.T) {
+	before := full()
+	m := New(Build{})
+	m.CountOn(before)
+	m.Error(StageReplication)
+	before.ArchiveGap() // by something that has not ended yet
+	m.SnapshotTook(time.Second)
+	got := scrape(t, m)
+	for _, want := range []string{`drd_errors_total{stage="replication"} 2`, `drd_errors_total{stage="etcd"} 0`, `drd_archive_gaps_total 2`, `drd_snapshot_duration_seconds_count 2`} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+	for _, name := range []string{"drd_replication_lost_total{", "drd_target_up{"} {
+		if strings.Contains(got, name) {
+			t.Errorf("%s was taken over", name)
 		}
 	}
 }

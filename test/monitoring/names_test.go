@@ -16,7 +16,7 @@ import (
 
 var (
 	// metricName is a metric of drd with its matchers, if it has any.
-	metricName = regexp.MustCompile(`(?:\bcluster(?:_target)?:)?\bdrd_[a-z_]+(?::[a-z]+)?(\{[^}]*\})?`)
+	metricName = regexp.MustCompile(`(?:\b(?:instance|cluster(?:_target)?):)?\bdrd_[a-z_]+(?::[a-z]+)?(\{[^}]*\})?`)
 	matcher    = regexp.MustCompile(`([a-z_]+) *(?:=~|!~|!=|=) *"([^"]*)"`)
 	grouping   = regexp.MustCompile(`\b(?:by|on|group_left|group_right) *\(([^)]*)\)`)
 )

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/drd-project/drd/test/planted"
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -20,7 +22,7 @@ type node struct {
 	dir     string
 	address string // of the metrics
 	config  string
-	daemon  *program
+	daemon  *program.Program
 }
 
 // newNode makes keys and a configuration. more is what the test wants in it: targets at least.
@@ -29,9 +31,9 @@ func newNode(t *testing.T, more string) *node {
 	dir := t.TempDir()
 	n := &node{t: t, dir: dir, address: fmt.Sprintf("127.0.0.1:%d", servers.FreePort(t)), config: filepath.Join(dir, "config.yaml")}
 	keys := filepath.Join(dir, "keys")
-	run(t, dir, drd, "keygen", "--dir", keys, "--name", "node-1")
+	run(t, dir, "keygen", "--dir", keys, "--name", "node-1")
 	etcd := servers.StartEtcd(t, servers.EtcdConfig{})
-	if _, err := etcd.Client(t).Put(t.Context(), "key", strings.Repeat("value ", 1000)); err != nil {
+	if _, err := etcd.Client(t).Put(t.Context(), "key", strings.Repeat(planted.Secret()+" ", 100)); err != nil {
 		t.Fatal(err)
 	}
 	text := fmt.Sprintf("cluster: prod-east\netcd: {endpoints: [%q]}\nstate_dir: %q\nruntime_dir: %q\n", etcd.Endpoint(), filepath.Join(dir, "state"), filepath.Join(dir, "run")) +
@@ -77,10 +79,13 @@ func directory(t *testing.T, name string) (path, section string) {
 // shows waits until the daemon serves a series with a value other than 0.
 func (n *node) shows(limit time.Duration, series string) {
 	n.t.Helper()
-	eventually(n.t, limit, func() error {
+	program.Eventually(n.t, limit, func() error {
 		page, err := get(n.t.Context(), "http://"+n.address+"/metrics")
 		if err != nil {
 			return err
+		}
+		if found := planted.New().Find(page); len(found) > 0 {
+			n.t.Fatalf("the metrics hold secrets: %v", found)
 		}
 		for line := range strings.Lines(page) {
 			if value, found := strings.CutPrefix(line, series+" "); found && value != "0\n" {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -68,9 +69,9 @@ scrape_configs: [{job_name: drd, static_configs: [{targets: [%q], labels: {clust
 	start(t, dir, servers.Tool(t, "prometheus"), "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--web.listen-address="+server)
 	m.prometheus = "http://" + server
 	for _, url := range []string{manager + "/-/ready", m.prometheus + "/-/ready"} {
-		eventually(t, time.Minute, func() error { _, err := get(t.Context(), url); return err })
+		program.Eventually(t, time.Minute, func() error { _, err := get(t.Context(), url); return err })
 	}
-	eventually(t, time.Minute, func() error { return m.has(`up{job="drd"} == 1`) })
+	program.Eventually(t, time.Minute, func() error { return m.has(`up{job="drd"} == 1`) })
 	return m
 }
 
@@ -118,7 +119,7 @@ func (m *monitor) count(status, alert, target string) int {
 // tells waits until Alertmanager has told of an alert.
 func (m *monitor) tells(limit time.Duration, status, alert, target string) {
 	m.t.Helper()
-	eventually(m.t, limit, func() error {
+	program.Eventually(m.t, limit, func() error {
 		if m.count(status, alert, target) == 0 {
 			m.mu.Lock()
 			defer m.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
 
@@ -170,5 +171,5 @@ func TestAlertmanagerExample(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "alertmanager.yml"), example)
 	url := startAlertmanager(t, dir)
-	eventually(t, time.Minute, func() error { _, err := get(t.Context(), url+"/-/ready"); return err })
+	program.Eventually(t, time.Minute, func() error { _, err := get(t.Context(), url+"/-/ready"); return err })
 }

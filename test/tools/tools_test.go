@@ -3,9 +3,12 @@
 package tools
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +97,34 @@ func TestBuildNamesThePackageOfAMissingProgram(t *testing.T) {
 	out, err := run(t, "./build", []string{"zstd"}, "DRD_TOOLS="+t.TempDir(), "PATH="+pathWithoutApt(t))
 	if err == nil || !strings.Contains(out, "zstd is missing: install zstd") {
 		t.Errorf("build: %v\n%s", err, out)
+	}
+}
+
+// onPath is a program that a test takes from PATH, without a directory.
+var onPath = regexp.MustCompile(`exec\.(?:LookPath\(|Command\(|CommandContext\([^,]+, )"([a-z_-]+)"`)
+
+// TestBuildNamesWhatTestsTakeFromPath: else a newcomer's first run fails in the middle, and .ci/run on a new machine. Apart from what the
+// build names there is only what Go, git and a Debian without anything else have.
+func TestBuildNamesWhatTestsTakeFromPath(t *testing.T) {
+	list, err := run(t, "./build", []string{"--list"})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, list)
+	}
+	known := append(strings.Fields(list), "go", "bash", "sh", "nice", "sleep", "stat", "true", "sha256sum", "mount", "umount", "unshare", "nsenter")
+	err = filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, found := range onPath.FindAllSubmatch(text, -1) {
+			if name := string(found[1]); name != "drd" && !slices.Contains(known, name) {
+				t.Errorf("%s runs %s, which test/tools/build does not name", path, name)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
