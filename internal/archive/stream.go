@@ -74,11 +74,15 @@ type Stamp struct {
 type Lease struct{ ID, TTL int64 }
 
 // revisionHash hashes the changes of one revision: for each the key under which etcd stores it, the length of the value in
-// four bytes, big-endian, and the value.
+// four bytes, big-endian, and the value. A stream is asked for that of its last revision only: what may still be followed by
+// another revision is held back, up to heldBytes, and hashed when that is known.
 type revisionHash struct {
-	sum hash.Hash
-	buf []byte
+	sum  hash.Hash
+	held []byte
 }
+
+// heldBytes is more than what most revisions have, and less than the buffers beside it.
+const heldBytes = 64 << 10
 
 func (h *revisionHash) add(e mvcc.Entry) {
 	if h.sum == nil {
@@ -86,13 +90,27 @@ func (h *revisionHash) add(e mvcc.Entry) {
 	}
 	if e.Sub == 0 {
 		h.sum.Reset()
+		h.held = h.held[:0]
 	}
-	h.buf = binary.BigEndian.AppendUint32(e.AppendKey(h.buf[:0]), uint32(len(e.Value)))
-	h.sum.Write(h.buf)
+	h.held = binary.BigEndian.AppendUint32(e.AppendKey(h.held), uint32(len(e.Value)))
+	if len(h.held)+len(e.Value) <= heldBytes {
+		h.held = append(h.held, e.Value...)
+		return
+	}
+	h.hash()
 	h.sum.Write(e.Value)
 }
 
-func (h *revisionHash) hex() string { return hex.EncodeToString(h.sum.Sum(nil)) }
+// hash takes in what is held.
+func (h *revisionHash) hash() {
+	h.sum.Write(h.held)
+	h.held = h.held[:0]
+}
+
+func (h *revisionHash) hex() string {
+	h.hash()
+	return hex.EncodeToString(h.sum.Sum(nil))
+}
 
 // RevisionSHA256 is the hash of the changes of one revision, given in order, as it stands in a segment's manifest: it tells
 // whether a member still has the revision with which an archive ended. "" of none.

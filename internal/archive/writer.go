@@ -117,7 +117,8 @@ func (w *Writer) Append(e mvcc.Entry) error {
 	if e.Sub == 0 {
 		tag |= nextBit
 	}
-	w.write(binary.AppendUvarint(append(w.buf[:0], tag), uint64(len(e.Value))))
+	w.buf = binary.AppendUvarint(append(w.buf[:0], tag), uint64(len(e.Value)))
+	w.write(w.buf)
 	w.write(e.Value)
 	return w.err
 }

@@ -64,6 +64,7 @@ type Client struct {
 	endpoint endpoint
 	login    *login
 	conn     *grpc.ClientConn
+	watched  *grpc.ClientConn // of watches: see gathering; it connects when there is one
 	last     *lastFailure
 }
 
@@ -121,12 +122,14 @@ func dial(ctx context.Context, cfg Config, user *login, url string) (*Client, er
 		return nil, err
 	}
 	c := &Client{cfg: cfg, url: url, endpoint: ep, login: user, last: &lastFailure{}}
-	c.conn, err = grpc.NewClient(ep.target(), dialOptions(cfg, ep, user, c.last)...)
-	if err != nil {
+	if c.conn, err = grpc.NewClient(ep.target(), dialOptions(cfg, ep, user, c.last, connect)...); err != nil {
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
-	if err := c.answers(ctx); err != nil {
-		_ = c.conn.Close() // the first error is what matters
+	if c.watched, err = grpc.NewClient(ep.target(), dialOptions(cfg, ep, user, c.last, connectGathering)...); err == nil {
+		err = c.answers(ctx)
+	}
+	if err != nil {
+		_ = c.Close() // the first error is what matters
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
 	return c, nil
@@ -156,9 +159,13 @@ func (c *Client) answers(ctx context.Context) error {
 // Endpoint is the URL of the member the client is pinned to, as given in the configuration.
 func (c *Client) Endpoint() string { return c.url }
 
-// Close ends the connection and every stream on it.
+// Close ends the connections and every stream on them.
 func (c *Client) Close() error {
-	if err := c.conn.Close(); err != nil {
+	err := c.conn.Close()
+	if c.watched != nil {
+		err = errors.Join(err, c.watched.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("close connection to %s: %w", c.url, err)
 	}
 	return nil
@@ -166,12 +173,14 @@ func (c *Client) Close() error {
 
 // awake returns the connection, having given a failed one a moment to come back: gRPC would
 // otherwise answer from the last failure until its backoff is over.
-func (c *Client) awake(ctx context.Context) *grpc.ClientConn {
-	if c.conn.GetState() == connectivity.TransientFailure {
-		c.conn.ResetConnectBackoff()
+func (c *Client) awake(ctx context.Context) *grpc.ClientConn { return awake(ctx, c.conn) }
+
+func awake(ctx context.Context, conn *grpc.ClientConn) *grpc.ClientConn {
+	if conn.GetState() == connectivity.TransientFailure {
+		conn.ResetConnectBackoff()
 		ctx, cancel := context.WithTimeout(ctx, reconnectWait)
 		defer cancel()
-		c.conn.WaitForStateChange(ctx, connectivity.TransientFailure)
+		conn.WaitForStateChange(ctx, connectivity.TransientFailure)
 	}
-	return c.conn
+	return conn
 }

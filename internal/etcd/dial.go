@@ -63,9 +63,24 @@ func (e endpoint) target() string {
 	return "passthrough:///" + e.address
 }
 
+// connectFunc makes a connection to an endpoint.
+type connectFunc func(ctx context.Context, ep endpoint) (net.Conn, error)
+
+func connect(ctx context.Context, ep endpoint) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, ep.network, ep.address)
+}
+
+func connectGathering(ctx context.Context, ep endpoint) (net.Conn, error) {
+	conn, err := connect(ctx, ep)
+	if err != nil {
+		return nil, err
+	}
+	return newGathering(conn)
+}
+
 // dialOptions connect directly: a proxy that the environment names is for the object store, and
 // must not come between drd and etcd.
-func dialOptions(cfg Config, ep endpoint, user *login, last *lastFailure) []grpc.DialOption {
+func dialOptions(cfg Config, ep endpoint, user *login, last *lastFailure, connect connectFunc) []grpc.DialOption {
 	inner := insecure.NewCredentials()
 	if ep.tls {
 		inner = &freshTLS{files: cfg.tlsFiles()}
@@ -73,7 +88,7 @@ func dialOptions(cfg Config, ep endpoint, user *login, last *lastFailure) []grpc
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(&observed{TransportCredentials: inner, last: last}),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			conn, err := (&net.Dialer{}).DialContext(ctx, ep.network, ep.address)
+			conn, err := connect(ctx, ep)
 			if err != nil {
 				last.set(err)
 			}

@@ -105,7 +105,7 @@ func holdsPEM(text []byte, kind string) bool {
 func fileError(what string, err error) error {
 	err = fmt.Errorf("%w: %s: %w", ErrTLS, what, err)
 	if errors.Is(err, os.ErrPermission) {
-		return hint.New(err, "let drd's user read the file, or run drd as root")
+		return hint.New(err, "commands need root; drd.service has nothing of root's power and needs a file of root's, or the drop-in /usr/share/doc/drd/examples/etcd-owned-keys.conf")
 	}
 	return hint.New(err, "check etcd.ca_file, etcd.cert_file and etcd.key_file")
 }

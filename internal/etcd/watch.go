@@ -129,7 +129,7 @@ func (w *Watch) open(divided bool) error {
 
 // login asks for the watch, a second time if the login has expired. etcd 3.4 says of an expired one that permission is denied.
 func (w *Watch) login(ctx context.Context, divided bool) (grpc.ClientStream, error) {
-	user, conn := w.client.login, w.client.awake(ctx)
+	user, conn := w.client.login, awake(ctx, w.client.watched)
 	token, err := user.get(ctx, conn, "")
 	if err != nil {
 		return nil, err

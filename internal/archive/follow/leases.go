@@ -86,19 +86,24 @@ func (l *leases) keep(alive []int64) {
 
 // askLeases returns for how many seconds each lease was granted, and asks the member where that is not known.
 func (f *Follower) askLeases(ctx context.Context, member *etcd.Client, ids []int64) (map[int64]int64, error) {
-	var mu sync.Mutex
-	out := make(map[int64]int64)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(leaseQuestions)
+	out := make(map[int64]int64, len(ids))
+	var unknown []int64
 	for _, id := range ids {
-		mu.Lock()
-		_, twice := out[id]
-		seconds, known := f.leases.ttl(id)
-		out[id] = seconds
-		mu.Unlock()
-		if twice || known {
+		if _, twice := out[id]; twice {
 			continue
 		}
+		seconds, known := f.leases.ttl(id)
+		if out[id] = seconds; !known {
+			unknown = append(unknown, id)
+		}
+	}
+	if len(unknown) == 0 { // nearly always
+		return out, nil
+	}
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(leaseQuestions)
+	for _, id := range unknown {
 		group.Go(func() error {
 			seconds, err := askLease(ctx, member, id)
 			if err != nil {

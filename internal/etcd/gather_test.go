@@ -1,0 +1,103 @@
+package etcd
+
+import (
+	"io"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// connected are the ends of a connection; what is read from the second one gathers.
+func connected(t *testing.T, network, address string) (from, to net.Conn) {
+	t.Helper()
+	listener, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	ep := endpoint{network: network, address: listener.Addr().String()}
+	if to, err = connectGathering(t.Context(), ep); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { to.Close() })
+	if from, err = listener.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { from.Close() })
+	if err := to.SetDeadline(time.Now().Add(time.Minute)); err != nil { // else one that is not woken would wait for ever
+		t.Fatal(err)
+	}
+	return from, to
+}
+
+func networks(t *testing.T) map[string]string {
+	return map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "socket")}
+}
+
+// TestGatheringWakes: after a wait, one byte wakes the reader, and so does the end.
+func TestGatheringWakes(t *testing.T) {
+	for network, address := range networks(t) {
+		t.Run(network, func(t *testing.T) {
+			from, to := connected(t, network, address)
+			buf := make([]byte, 64)
+			for i := range 5 {
+				if _, err := from.Write([]byte{byte(i)}); err != nil {
+					t.Fatal(err)
+				}
+				if n, err := to.Read(buf); err != nil || n != 1 || buf[0] != byte(i) {
+					t.Fatalf("read %d bytes, the first %d, %v; want byte %d", n, buf[0], err, i)
+				}
+			}
+			late := time.AfterFunc(5*gatherFor, func() { from.Write([]byte{7}) }) // the reader has waited by then, and found nothing
+			defer late.Stop()
+			if n, err := to.Read(buf); err != nil || n != 1 || buf[0] != 7 {
+				t.Fatalf("read %d bytes, %v; want one", n, err)
+			}
+			from.Close()
+			if _, err := to.Read(buf); err != io.EOF { //nolint:errorlint // net.Conn's own
+				t.Fatalf("at the end: %v", err)
+			}
+		})
+	}
+}
+
+// TestGatheringReadsTogether: what comes in two pieces right after another one is read at once. The two may come too far apart on a busy
+// machine, but not most of the time.
+func TestGatheringReadsTogether(t *testing.T) {
+	for network, address := range networks(t) {
+		t.Run(network, func(t *testing.T) {
+			from, to := connected(t, network, address)
+			piece, buf := make([]byte, 100), make([]byte, 64<<10)
+			const tries = 20
+			together := 0
+			for range tries {
+				for range 2 { // after a silence the first one is read at once, and the second one tells that there are more
+					from.Write(piece)
+					if _, err := to.Read(buf); err != nil {
+						t.Fatal(err)
+					}
+				}
+				read := make(chan int, 1)
+				go func() {
+					n, _ := to.Read(buf)
+					read <- n
+				}()
+				from.Write(piece)
+				time.Sleep(gatherFor / 4)
+				from.Write(piece)
+				n := <-read
+				if n == 2*len(piece) {
+					together++
+					continue
+				}
+				if _, err := io.ReadFull(to, buf[:2*len(piece)-n]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if together < tries/2 {
+				t.Errorf("%d times of %d what came together was read at once", together, tries)
+			}
+		})
+	}
+}
