@@ -43,6 +43,20 @@ func (m *MinIO) Session(tb testing.TB, policy string) string {
 // assumeRole asks for a session with an inline policy, which can take rights away and never add any.
 func (m *MinIO) assumeRole(tb testing.TB, policy string) []byte {
 	tb.Helper()
+	for deadline := time.Now().Add(readyLimit); ; time.Sleep(200 * time.Millisecond) {
+		status, body := m.askForRole(tb, policy)
+		switch {
+		case status == http.StatusOK:
+			return body
+		// MinIO loads its users after it serves requests.
+		case !bytes.Contains(body, []byte("Server not initialized")) || time.Now().After(deadline):
+			tb.Fatalf("assume a role: status %d: %s", status, body)
+		}
+	}
+}
+
+func (m *MinIO) askForRole(tb testing.TB, policy string) (status int, body []byte) {
+	tb.Helper()
 	form := url.Values{"Action": {"AssumeRole"}, "Version": {"2011-06-15"}, "DurationSeconds": {"3600"}, "Policy": {policy}}.Encode()
 	req, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, m.Endpoint+"/", strings.NewReader(form))
 	if err != nil {
@@ -60,9 +74,8 @@ func (m *MinIO) assumeRole(tb testing.TB, policy string) []byte {
 		tb.Fatalf("assume a role: %v", err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		tb.Fatalf("assume a role: %s: %s (%v)", resp.Status, body, err)
+	if body, err = io.ReadAll(resp.Body); err != nil {
+		tb.Fatalf("assume a role: %v", err)
 	}
-	return body
+	return resp.StatusCode, body
 }

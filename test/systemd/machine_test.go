@@ -19,24 +19,47 @@ import (
 // machine is a running container, with systemd as its PID 1.
 type machine struct {
 	t      *testing.T
+	name   string
 	root   string // its root file system, on the host
 	leader int    // its PID 1, on the host
 	nspawn *exec.Cmd
 	log    string
 }
 
-// bootScript gives systemd a control group of version 2 where the host mounts only those of version 1, in a mount namespace that ends
-// with the container.
-const bootScript = `
+// cgroup2 is the beginning of scripts that see a control group of version 2 where the host mounts only those of version 1, in a mount
+// namespace of their own.
+const cgroup2 = `
 set -eu
 if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
 	umount -l /sys/fs/cgroup || true
 	mount -t cgroup2 cgroup2 /sys/fs/cgroup
-	mkdir "/sys/fs/cgroup/$1"
-	echo $$ >"/sys/fs/cgroup/$1/cgroup.procs"
+	own=/sys/fs/cgroup/$1
 fi
-exec systemd-nspawn --quiet --register=no --keep-unit --private-network --link-journal=no --console=pipe --machine="$1" --directory="$2" --boot
 `
+
+// bootScript boots a machine. fapolicyd needs two system calls that containers do not have by default.
+const bootScript = cgroup2 + `
+if [ -n "${own-}" ]; then
+	mkdir "$own"
+	echo $$ >"$own/cgroup.procs"
+fi
+exec systemd-nspawn --quiet --register=no --keep-unit --private-network --link-journal=no --console=pipe \
+	--system-call-filter='fanotify_init fanotify_mark' --machine="$1" --directory="$2" --boot
+`
+
+// sweepScript removes the control groups that a machine leaves behind when it is killed. The last processes may still be on their way out.
+const sweepScript = cgroup2 + `
+for _ in $(seq 50); do
+	if [ ! -d "${own-}" ]; then exit; fi
+	find "$own" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
+done
+rmdir "$own"
+`
+
+// privately is a script in a mount namespace of its own.
+func privately(script string, args ...string) *exec.Cmd {
+	return exec.Command("unshare", append([]string{"--mount", "--propagation=private", "bash", "-c", script, "bash"}, args...)...)
+}
 
 // boot starts a machine, which ends with the test.
 func boot(t *testing.T, root string) *machine {
@@ -54,8 +77,8 @@ func (m *machine) start() {
 		m.t.Fatal(err)
 	}
 	defer console.Close()
-	name := "drd-test-" + strings.ToLower(rand.Text()[:8])
-	m.nspawn = exec.Command("unshare", "--mount", "--propagation=private", "bash", "-c", bootScript, "bash", name, m.root)
+	m.name = "drd-test-" + strings.ToLower(rand.Text()[:8])
+	m.nspawn = privately(bootScript, m.name, m.root)
 	m.nspawn.Stdout, m.nspawn.Stderr = console, console
 	if err := m.nspawn.Start(); err != nil {
 		m.t.Fatal(err)
@@ -93,6 +116,9 @@ func (m *machine) kill() {
 	case <-time.After(10 * time.Second):
 		_ = m.nspawn.Process.Kill()
 		<-ended
+	}
+	if out, err := privately(sweepScript, m.name).CombinedOutput(); err != nil {
+		m.t.Errorf("remove the control groups of the machine: %v\n%s", err, out)
 	}
 	if m.t.Failed() {
 		console, _ := os.ReadFile(m.log)

@@ -10,47 +10,55 @@ import (
 	"testing"
 )
 
-// page is docs/install.md, whose commands the test runs.
+// page is one of the documentation, whose commands the tests run.
 type page struct {
-	t        *testing.T
-	sections map[string]string // title to commands
+	name     string
+	sections map[string][]string // title to blocks of commands
 	ran      map[string]bool
 }
 
-var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
-
-func readPage(t *testing.T) *page {
+// readPage takes the blocks out of a page that are fenced with a language, or with none.
+func readPage(t *testing.T, name, language string) *page {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(tree(t), "docs", "install.md"))
+	text, err := os.ReadFile(filepath.Join(tree(t), name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &page{t: t, sections: make(map[string]string), ran: make(map[string]bool)}
+	p := &page{name: name, sections: make(map[string][]string), ran: make(map[string]bool)}
+	fence := regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
 	for _, section := range strings.Split(string(text), "\n## ")[1:] {
 		title, body, _ := strings.Cut(section, "\n")
-		for _, block := range shellBlock.FindAllStringSubmatch(body, -1) {
-			p.sections[title] += block[1]
+		for _, block := range fence.FindAllStringSubmatch(body, -1) {
+			if block[1] == language {
+				p.sections[title] = append(p.sections[title], block[2])
+			}
 		}
 	}
 	return p
 }
 
-// commands of a section, which must have some.
-func (p *page) commands(section string) string {
-	p.t.Helper()
-	if p.sections[section] == "" {
-		p.t.Fatalf("docs/install.md has no commands below %q", section)
+// blocks of a section, which must have some.
+func (p *page) blocks(t *testing.T, section string) []string {
+	t.Helper()
+	if len(p.sections[section]) == 0 {
+		t.Fatalf("%s has no commands below %q", p.name, section)
 	}
 	p.ran[section] = true
 	return p.sections[section]
 }
 
+// commands are all blocks of a section.
+func (p *page) commands(t *testing.T, section string) string {
+	t.Helper()
+	return strings.Join(p.blocks(t, section), "")
+}
+
 // allRan finds commands that no test has run.
-func (p *page) allRan() {
-	p.t.Helper()
+func (p *page) allRan(t *testing.T) {
+	t.Helper()
 	for section := range p.sections {
 		if !p.ran[section] {
-			p.t.Errorf("docs/install.md: the commands below %q were not run", section)
+			t.Errorf("%s: the commands below %q were not run", p.name, section)
 		}
 	}
 }

@@ -15,7 +15,12 @@ import (
 )
 
 // packages are what the machine has beside Debian's smallest system.
-var packages = []string{"systemd-sysv", "dbus", "procps", "man-db"}
+var packages = []string{
+	"systemd-sysv", "dbus", "procps", "man-db",
+	"rpm",
+	"fapolicyd",
+	"selinux-policy-default", "selinux-utils", // the reference policy, and what looks labels up in it
+}
 
 // rootfs is a fresh root file system, below the test's temporary directory.
 func rootfs(t *testing.T) string {
@@ -56,6 +61,8 @@ func bootstrapped(t *testing.T) string {
 	root := filepath.Join(made, "root")
 	command(t, "debootstrap", "--variant=minbase", "--include="+strings.Join(packages, ","), suite, root, mirror(t, suite))
 	command(t, "rm", "-rf", filepath.Join(root, "var/cache/apt/archives"), filepath.Join(root, "var/lib/apt/lists"))
+	// A test starts it, with rules that let the machine run.
+	command(t, "rm", filepath.Join(root, "etc/systemd/system/multi-user.target.wants/fapolicyd.service"))
 	if err := os.Rename(root, cache); err != nil && !os.IsExist(err) {
 		t.Fatal(err)
 	}

@@ -5,14 +5,11 @@ package systemd
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/drd-project/drd/test/servers"
 )
 
 const (
@@ -20,149 +17,44 @@ const (
 	newer = "1.2.4"
 )
 
-const etcdUnit = `[Service]
-Type=notify
-ExecStart=/usr/local/bin/etcd --name n1 --data-dir /var/lib/etcd \
-  --listen-client-urls https://127.0.0.1:2379 --advertise-client-urls https://127.0.0.1:2379 \
-  --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster n1=http://127.0.0.1:2380 \
-  --cert-file /etc/etcd/pki/server.crt --key-file /etc/etcd/pki/server.key --trusted-ca-file /etc/etcd/pki/ca.crt --client-cert-auth
-[Install]
-WantedBy=multi-user.target
+// finished is what a person makes of the draft: sed(1).
+const finished = `s/bucket: CHANGE-ME/bucket: prod-backups/
+s/region: CHANGE-ME/region: us-east-1/
+s|# endpoint: .*|endpoint: https://127.0.0.1:9000|
+s/# path_style:/path_style:/
+s|# ca_file: "/etc/drd/s3-ca.crt"|ca_file: "/etc/drd/s3-ca.crt"|
+s/# object_lock:/object_lock:/
+s/# - name: nas/- name: nas/
+s|#   dir: /mnt/nas/drd|  dir: /var/backups/drd|
 `
-
-const config = `cluster: prod-east
-etcd:
-  endpoints: [https://127.0.0.1:2379]
-  ca_file: /etc/etcd/pki/ca.crt
-  cert_file: /etc/etcd/pki/client.crt
-  key_file: /etc/etcd/pki/client.key
-archive: {enabled: true, flush_interval: 5m}
-seal: {recipients_file: /etc/drd/recipient.txt}
-signing: {key_file: /etc/drd/signing.key}
-targets:
-  - {name: local, dir: /var/backups/drd}
-metrics: {listen: "127.0.0.1:9877"}
-`
-
-// node is a machine with an etcd, on which drd is installed by the page.
-type node struct {
-	*machine
-	page *page
-}
-
-func newNode(t *testing.T) *node {
-	t.Helper()
-	m := boot(t, rootfs(t))
-	for file, tool := range map[string]string{"etcd": "etcd-3.7", "etcdctl": "etcdctl-3.7"} {
-		m.install(servers.Tool(t, tool), "/usr/local/bin/"+file, 0o755)
-	}
-	ca := servers.NewCA(t)
-	m.install(ca.CertFile(), "/etc/etcd/pki/ca.crt", 0o644)
-	for _, name := range []string{"server", "client"} {
-		cert, key := ca.Issue(t, name)
-		m.install(cert, "/etc/etcd/pki/"+name+".crt", 0o644)
-		m.install(key, "/etc/etcd/pki/"+name+".key", 0o600)
-	}
-	m.write("/etc/systemd/system/etcd.service", etcdUnit, 0o644)
-	m.write("/usr/local/bin/etcdctl-tls", "#!/bin/sh\nexec etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/client.crt --key /etc/etcd/pki/client.key \"$@\"\n", 0o755)
-	// What the operator does in the editor.
-	m.write("/root/config.yaml", config, 0o644)
-	m.write("/usr/local/bin/editor", "#!/bin/sh\ngrep -q CHANGE-ME \"$1\" && cat /root/config.yaml >\"$1\"\n", 0o755)
-	m.run("mkdir -p /var/backups/drd && systemctl daemon-reload")
-	return &node{machine: m, page: readPage(t)}
-}
-
-// follow runs the commands of a section of the page.
-func (n *node) follow(section string) string {
-	n.t.Helper()
-	return n.run(n.page.commands(section))
-}
-
-// put brings the packages of a build into root's home, in place of those that are there.
-func (n *node) put(dist string) {
-	n.t.Helper()
-	n.run("rm -f /root/drd* /root/SHA256SUMS")
-	files, err := os.ReadDir(dist)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	for _, f := range files {
-		n.install(filepath.Join(dist, f.Name()), "/root/"+f.Name(), 0o644)
-	}
-}
-
-func (n *node) pid() int {
-	n.t.Helper()
-	pid, err := strconv.Atoi(n.property("drd", "MainPID"))
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return pid
-}
-
-// wantActive waits while it reloads: the service says so itself, and ExecReload= is over before.
-func (n *node) wantActive() {
-	n.t.Helper()
-	n.within(10*time.Second, "an active service", func() error {
-		state := n.property("drd", "ActiveState")
-		if state != "active" && state != "reloading" {
-			n.t.Fatalf("drd is %s\n%s", state, n.journal())
-		}
-		if state != "active" {
-			return fmt.Errorf("it is %s", state)
-		}
-		return nil
-	})
-}
-
-// change edits the configuration as an operator would.
-func (n *node) change(old, new string) {
-	n.t.Helper()
-	text, err := os.ReadFile(filepath.Join(n.root, "etc/drd/config.yaml"))
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	if !strings.Contains(string(text), old) {
-		n.t.Fatalf("no %q in %s", old, text)
-	}
-	n.write("/etc/drd/config.yaml", strings.Replace(string(text), old, new, 1), 0o644)
-}
 
 // TestInstalled is the life of a node: the steps follow each other on one machine.
 func TestInstalled(t *testing.T) {
+	t.Parallel()
 	before := build(t, tree(t), "--version", older, "--arch", "amd64", "--format", "deb")
 	after := build(t, tree(t), "--version", newer, "--arch", "amd64", "--format", "deb")
 	n := newNode(t)
-	n.put(before)
-	for _, step := range []struct {
-		name string
-		run  func(*node, *testing.T)
-	}{
+	n.page = readPage(t, "docs/install.md", "sh")
+	n.put(before, "/root")
+	n.take(t, []step{
 		{"package", (*node).stepPackage},
+		{"configuration", (*node).stepConfiguration},
 		{"boot without etcd", (*node).stepBoot},
 		{"sandbox", (*node).stepSandbox},
 		{"etcd comes", (*node).stepEtcd},
+		{"reach", (*node).stepReach},
+		{"reinstall", (*node).stepReinstall},
 		{"reload", (*node).stepReload},
 		{"watchdog", (*node).stepWatchdog},
 		{"credentials", (*node).stepCredentials},
+		{"encrypted credentials", (*node).stepEncrypted},
 		{"drills", (*node).stepDrills},
+		{"fapolicyd", (*node).stepFapolicyd},
 		{"stop", (*node).stepStop},
-		{"upgrade", func(n *node, t *testing.T) { n.put(after); n.stepUpgrade(t) }},
+		{"upgrade", func(n *node, t *testing.T) { n.put(after, "/root"); n.stepUpgrade(t) }},
 		{"remove", (*node).stepRemove},
-	} {
-		began := time.Now()
-		if !t.Run(step.name, func(t *testing.T) {
-			n.t, n.page.t = t, t
-			defer func() { n.t, n.page.t = nil, nil }()
-			step.run(n, t)
-		}) {
-			n.t, n.page.t = t, t
-			t.Fatal("the steps after it need what it should have done")
-		}
-		t.Logf("%s: %v", step.name, time.Since(began).Round(100*time.Millisecond))
-	}
-	n.t, n.page.t = t, t
-	n.page.allRan()
+	})
+	n.page.allRan(t)
 }
 
 // stepPackage: it installs by the page, and starts nothing.
@@ -171,8 +63,8 @@ func (n *node) stepPackage(t *testing.T) {
 	if state := n.property("drd", "ActiveState") + " " + n.property("drd", "UnitFileState"); state != "inactive disabled" {
 		t.Errorf("after the installation drd is %s", state)
 	}
-	if mode := n.run("stat -c %a:%U /etc/drd"); mode != "700:root\n" {
-		t.Errorf("/etc/drd is %s", mode)
+	if modes := n.run("stat -c %a:%U /etc/drd /var/lib/drd /run/drd"); modes != strings.Repeat("700:root\n", 3) {
+		t.Errorf("the directories are %s", modes)
 	}
 	if version := n.run("drd version"); !strings.HasPrefix(version, "drd v"+older+"\n") {
 		t.Errorf("%s", version)
@@ -180,13 +72,29 @@ func (n *node) stepPackage(t *testing.T) {
 	if page := n.run("man -P cat drd-daemon | tr -s '[:space:]' ' '"); !strings.Contains(page, "drd-daemon - run the service") || !strings.Contains(page, "On SIGHUP it reads its configuration again") {
 		t.Errorf("%s", page)
 	}
-	n.run("systemd-analyze verify --man=no drd.service drd-verify.service drd-verify.timer")
+	n.run("systemd-analyze verify --man=no drd.service drd-verify.service drd-verify.timer drd-verify@nas.service drd-verify@nas.timer")
 	if out := n.fails("systemctl start drd"); !strings.Contains(n.journal(), "/etc/drd/config.yaml") {
 		t.Errorf("a start without configuration: %s\n%s", out, n.journal())
 	}
 	n.run("systemctl stop drd; systemctl reset-failed drd || true")
+}
+
+// stepConfiguration: what drd config init leaves open is all that a person has to write.
+func (n *node) stepConfiguration(t *testing.T) {
+	n.run("cp /etc/etcd/pki/ca.crt /etc/drd/s3-ca.crt && mkdir -p edits && cp s3-credentials edits/")
 	n.follow("The keys")
-	n.follow("The configuration")
+	n.edits("config.yaml.sed", finished)
+	out := n.follow("The configuration")
+	for _, want := range []string{
+		"etcd of plain etcd at https://127.0.0.1:2379\n", "CHANGE-ME: targets[0].s3.bucket: ", "CHANGE-ME: targets[0].s3.region: ", "config.yaml is good: cluster prod-east, 2 targets\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "still missing") {
+		t.Errorf("the page leaves something out:\n%s", out)
+	}
 	n.write("/etc/drd/config.yaml.example", "# edited\n", 0o644)
 }
 
@@ -194,12 +102,7 @@ func (n *node) stepPackage(t *testing.T) {
 func (n *node) stepBoot(t *testing.T) {
 	n.run("systemctl enable drd")
 	n.reboot()
-	n.within(time.Minute, "ready", func() error {
-		if state := n.property("drd", "SubState"); state != "running" {
-			return errors.New(state)
-		}
-		return nil
-	})
+	n.wantRunning()
 	n.waitStatus(time.Minute, "failed (attempt 1)")
 	if s := n.status(); !strings.Contains(s, "no snapshot yet; the snapshot of ") || !strings.Contains(s, "connection refused") {
 		t.Errorf("status %q", s)
@@ -251,15 +154,22 @@ func (n *node) stepSandbox(t *testing.T) {
 	}
 }
 
-// stepEtcd: what waits goes on by itself when etcd is there.
+// stepEtcd: what waits goes on by itself when etcd and the store are there. Then everything is green: with a key that may do no more than
+// it must, on a bucket with Object Lock.
 func (n *node) stepEtcd(t *testing.T) {
-	n.run("systemctl enable --now etcd && etcdctl-tls put k v")
+	n.run("systemctl enable --now etcd minio && etcdctl-tls put k v")
 	n.waitStatus(2*time.Minute, "last snapshot 20") // the second attempt comes within a minute
 	out := n.follow("The service")
-	for _, want := range []string{"Active: active (running)", "Status: \"last snapshot 20"} {
+	for _, want := range []string{
+		"Active: active (running)", "Status: \"last snapshot 20", "prod-east: recoverable to 20", ", proved ", "recovery point  20",
+	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
+	}
+	n.wantGreen(n.run("drd check"))
+	if out := n.run("drd check --stig"); !strings.Contains(out, "DRD-UNIT") { // it fails where a finding is open
+		t.Errorf("%s", out)
 	}
 }
 
@@ -318,37 +228,47 @@ func (n *node) stepWatchdog(t *testing.T) {
 	n.run("rm -r /etc/systemd/system/drd.service.d && systemctl daemon-reload && systemctl restart drd")
 }
 
-func (n *node) stepCredentials(t *testing.T) {
-	n.write("/etc/drd/s3-credentials", "[default]\n", 0o600)
-	n.change("/etc/drd/signing.key", `"${CREDENTIALS_DIRECTORY}/signing.key"`)
-	n.follow("Credentials")
-	n.wantActive()
-	if got := n.run("stat -c %a /run/credentials/drd.service/signing.key"); got != "400\n" {
-		t.Errorf("mode of the credential: %s", got)
-	}
-	n.run("systemctl reload drd") // ExecReload= has them too
-	n.wantActive()
-	n.change(`"${CREDENTIALS_DIRECTORY}/signing.key"`, "/etc/drd/signing.key")
-	n.run("rm -r /etc/systemd/system/drd.service.d && systemctl daemon-reload && systemctl restart drd")
-}
-
-// stepDrills: a drill in its own slice, which passes.
+// stepDrills: a drill in its own slice, which passes, without a schedule of the daemon's; then one in a single target.
 func (n *node) stepDrills(t *testing.T) {
-	n.follow("Drills on their own")
-	if result := n.property("drd-verify", "Result") + " " + n.property("drd-verify", "ExecMainStatus"); result != "success 0" {
-		t.Errorf("drd-verify ended with %s\n%s", result, n.journal())
+	n.edits("config.yaml.sed", `/^verify:/,/schedule/ s/schedule: .*/fresh: data/`)
+	blocks := n.page.blocks(t, "Drills on their own")
+	if len(blocks) != 2 {
+		t.Fatalf("the page has %d blocks of commands about drills", len(blocks))
 	}
-	if group := n.property("drd-verify", "Slice"); group != "drd-verify.slice" {
-		t.Errorf("it ran in %s", group)
-	}
-	n.run("journalctl --sync && journalctl --no-pager -u drd-verify | grep PASSED")
+	n.run(asService + "drd snapshot") // the keys of those before the reboot are gone
+	n.run(blocks[0])
+	n.wantDrilled("drd-verify", "primary", "nas")
 	n.run("systemctl restart drd") // it looks for records of others every half hour, and at its start
 	n.waitStatus(time.Minute, "restore last proved 20")
+	n.run(blocks[1])
+	n.wantDrilled("drd-verify@nas", "nas")
+}
+
+// wantDrilled looks at a unit that has drilled in these targets and no others.
+func (n *node) wantDrilled(unit string, targets ...string) {
+	n.t.Helper()
+	if result := n.property(unit, "Result") + " " + n.property(unit, "ExecMainStatus"); result != "success 0" {
+		n.t.Errorf("%s ended with %s\n%s", unit, result, n.journal())
+	}
+	if group := n.property(unit, "Slice"); group != "drd-verify.slice" {
+		n.t.Errorf("%s ran in %s", unit, group)
+	}
+	out := n.run("journalctl --sync && journalctl --no-pager -o cat -u " + unit)
+	if !strings.Contains(out, "PASSED") {
+		n.t.Errorf("%s has proved nothing:\n%s", unit, out)
+	}
+	for _, target := range []string{"primary", "nas"} {
+		if strings.Contains(out, target) != slices.Contains(targets, target) {
+			n.t.Errorf("%s drills in %s:\n%s", unit, targets, out)
+		}
+	}
 }
 
 // stepStop: what was written a moment ago is in the target when the service has ended: the archive flushes every five minutes here.
 func (n *node) stepStop(t *testing.T) {
 	const count = "find /var/backups/drd/prod-east/archive -type f | wc -l"
+	n.change("enabled: true\n", "enabled: true\n  flush_interval: 5m\n")
+	n.run("systemctl restart drd")
 	n.within(time.Minute, "the archive follows", func() error {
 		_, err := n.try(fmt.Sprintf("journalctl --sync && journalctl _PID=%d | grep 'archive follows the cluster'", n.pid()))
 		return err
@@ -395,22 +315,28 @@ func (n *node) stepUpgrade(t *testing.T) {
 	n.waitStatus(time.Minute, "last snapshot 20")
 }
 
-// stepRemove: keys, configuration and state stay, also after a purge.
+// stepRemove: keys, configuration, backups and state stay, also after a purge.
 func (n *node) stepRemove(t *testing.T) {
-	const kept = "sha256sum /etc/drd/config.yaml /etc/drd/signing.key /etc/drd/allowed_signers && find /var/backups/drd /var/lib/drd/spool | sort"
-	n.run("systemctl stop drd")
-	before := n.run(kept)
-	n.run("systemctl start drd")
-	n.follow("Remove")
+	const kept = "find /etc/drd /etc/credstore.encrypted /var/lib/drd /var/backups/drd -type f | sort | xargs sha256sum"
+	const written = "sha256sum /etc/drd/config.yaml /etc/drd/allowed_signers /etc/credstore.encrypted/* && find /var/backups/drd -name manifest.json | sort"
+	before := n.run(written)
+	if out := n.follow("Remove"); !strings.Contains(out, "drd: /etc/drd is kept") || !strings.Contains(out, "drd: /var/lib/drd is kept") {
+		t.Errorf("%s", out)
+	}
 	if out, _ := n.try("pgrep -x drd"); out != "" {
 		t.Errorf("it still runs: %s", out)
 	}
 	n.fails("command -v drd")
-	if state, _ := n.try("systemctl is-enabled drd drd-verify.timer"); strings.Contains(state, "enabled\n") && !strings.Contains(state, "disabled") {
-		t.Errorf("the units are %s", state)
-	}
-	n.run("apt-get purge -y drd")
-	if after := n.run(kept); after != before {
+	if after := n.run(written); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	if links := n.run("find /etc/systemd/system -name 'drd*' -type l"); links != "" {
+		t.Errorf("units are still enabled:\n%s", links)
+	}
+	before = n.run(kept)
+	n.run("apt-get purge -y drd")
+	// The example is the package's.
+	if after := n.run(kept); after != regexp.MustCompile(`(?m)^.* /etc/drd/config\.yaml\.example\n`).ReplaceAllString(before, "") {
+		t.Errorf("before the purge:\n%s\nafter:\n%s", before, after)
 	}
 }
