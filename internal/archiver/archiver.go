@@ -74,6 +74,9 @@ type pace struct {
 	maxBehind              int64
 }
 
+// followed is how long it takes to hear that the cluster cannot be followed.
+const followed = 5 * time.Second
+
 func usualPace() pace {
 	return pace{
 		look: time.Minute, takeOver: 3 * time.Minute, overlap: 2 * time.Second,
@@ -100,6 +103,14 @@ type Archiver struct {
 	state   state
 	pending bool      // a snapshot was asked for and has not come
 	asked   time.Time // when
+	trouble trouble
+	turned  time.Time // when the follower's loop last turned, on this process's clock; zero: it does not run
+}
+
+// trouble is why attempts fail, since when; zero: they do not.
+type trouble struct {
+	since time.Time
+	err   error
 }
 
 // New makes an Archiver and reads where it was. The queue's directory for growing segments is emptied: nobody else may use it.
@@ -120,7 +131,7 @@ func New(ctx context.Context, cfg Config) (*Archiver, error) {
 	}
 	a.follower, err = follow.New(follow.Config{
 		Cluster: cfg.Cluster, Dir: cfg.Queue.SegmentsDir(), Recipients: cfg.Recipients, Build: cfg.Build,
-		Ready: a.ready, Changed: a.changed, Checkpoints: cfg.Checkpoints, FlushInterval: cfg.FlushInterval,
+		Ready: a.ready, Changed: a.changed, Turned: func() { a.turn(time.Now()) }, Checkpoints: cfg.Checkpoints, FlushInterval: cfg.FlushInterval,
 		Silence: cfg.pace.silence, Settle: cfg.pace.settle, ClockPatience: cfg.pace.clock, MaxBehind: cfg.pace.maxBehind, Log: cfg.Log, Now: cfg.Now,
 	})
 	return a, err
@@ -141,6 +152,34 @@ func (a *Archiver) Whole() (since time.Time, ok bool) {
 	return a.state.Since, a.state.Open == 0 && a.state.Position != nil && a.state.Position.Revision > 0
 }
 
+// Failing is why nothing is written, and since when; nil: it is, or another node's turn.
+func (a *Archiver) Failing() (since time.Time, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.trouble.since, a.trouble.err
+}
+
+// Turned is when the loop that follows the member last turned, which it does several times a second, with a monotonic reading; zero while
+// it does not run: when another node writes, and between attempts.
+func (a *Archiver) Turned() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.turned
+}
+
+func (a *Archiver) turn(at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.turned = at
+}
+
+// worked forgets the trouble.
+func (a *Archiver) worked() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.trouble = trouble{}
+}
+
 // Run writes until ctx ends, and hands over the tail then.
 func (a *Archiver) Run(ctx context.Context) {
 	wait := a.cfg.pace.shortest
@@ -150,6 +189,7 @@ func (a *Archiver) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
+			a.worked()
 			wait = a.cfg.pace.shortest
 			sleep(ctx, pause)
 		default:
@@ -178,11 +218,18 @@ func (a *Archiver) attempt(ctx context.Context) (pause time.Duration, err error)
 	if !ok {
 		return 0, a.begin(ctx)
 	}
+	defer time.AfterFunc(followed, a.worked).Stop() // there may be nothing to write for long
 	return a.write(ctx, member, from, leads(status))
 }
 
 // failed says that the archive is not written, once until it is again.
 func (a *Archiver) failed(err error) {
+	a.mu.Lock()
+	if a.trouble.err == nil {
+		a.trouble.since = a.cfg.Now()
+	}
+	a.trouble.err = err
+	a.mu.Unlock()
 	level := slog.LevelDebug
 	if !a.failing {
 		level = slog.LevelError

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/drd-project/drd/internal/archive"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/test/servers"
 )
@@ -84,8 +83,7 @@ func TestCompactionAhead(t *testing.T) {
 		n.start()
 		last := n.put("after", 10)
 		window := n.reaches(0, last)
-		holes := archive.Holes(window)
-		if len(holes) == 0 || holes[len(holes)-1].First <= archived || holes[len(holes)-1].Last != compacted-1 {
+		if n := len(window); n < 2 || window[n-2].Last < archived || window[n-1].First != compacted {
 			t.Errorf("archived up to %d, compacted at %d: the window is %+v", archived, compacted, window)
 		}
 		n.put("more", 10)
@@ -309,10 +307,24 @@ func TestWithoutEtcd(t *testing.T) {
 	n.reaches(0, n.put("a", 5))
 	n.server.Stop()
 	n.until("it says so", func() bool { return n.logged("the archive is not written; it is tried again") })
+	if since, err := n.archiver.Failing(); err == nil || since.IsZero() {
+		t.Errorf("failing since %v: %v", since, err)
+	}
+	n.until("its loop is at rest", func() bool { return n.archiver.Turned().IsZero() })
 	n.server.Start()
 	last := n.put("b", 5)
 	n.reaches(0, last)
 	n.until("it says that it goes on", func() bool { return n.logged("the archive is written again") })
+	if since, err := n.archiver.Failing(); err != nil {
+		t.Errorf("failing since %v: %v", since, err)
+	}
+	for begun := time.Now(); ; { // also when nothing comes
+		turned := n.archiver.Turned()
+		n.until("its loop turns", func() bool { return n.archiver.Turned().After(turned) })
+		if time.Since(begun) > time.Second {
+			break
+		}
+	}
 }
 
 // A node that follows the leader asks for a while before it believes that the history is another one.

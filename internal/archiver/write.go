@@ -80,6 +80,7 @@ func (a *Archiver) follow(ctx context.Context, member *etcd.Client, from follow.
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer stop()
+	defer a.turn(time.Time{})
 	a.fresh = from.Revision == 0
 	beside.Go(func() { a.beside(ctx, stop, from) })
 	return a.follower.Run(ctx, member, from)
@@ -136,6 +137,7 @@ func (a *Archiver) ready(ctx context.Context, s *archive.Sealed) (string, error)
 		a.fresh = false
 		a.close()
 	}
+	a.worked()
 	if a.failing {
 		a.failing = false
 		a.cfg.Log.Info("the archive is written again", "revision", position.Revision)

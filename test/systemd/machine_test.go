@@ -65,7 +65,7 @@ func privately(script string, args ...string) *exec.Cmd {
 func boot(t *testing.T, root string) *machine {
 	t.Helper()
 	m := &machine{t: t, root: root, log: filepath.Join(t.TempDir(), "console")}
-	t.Cleanup(m.kill)
+	t.Cleanup(func() { m.noSecrets(); m.kill() })
 	m.start()
 	return m
 }

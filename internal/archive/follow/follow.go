@@ -70,6 +70,9 @@ type Config struct {
 	Changed func(what string)
 	// Checkpoints are the newest hashes that live members gave, see members.Log. Each goes into one segment. It may be nil.
 	Checkpoints func() []repo.Checkpoint
+	// Turned is called at every turn of the loop that all of Run's work is done in: several times a second, unless that work takes longer,
+	// or hangs. It returns at once. It may be nil.
+	Turned func()
 	// UnknownTTL is written for a lease that was gone before anybody asked, in seconds. 0 tells a restore just that.
 	UnknownTTL int64
 

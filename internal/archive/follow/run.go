@@ -138,6 +138,9 @@ func (r *run) loop(ctx, outliving context.Context, batches <-chan received, look
 			return err
 		}
 		r.heard = r.heard.Add(time.Since(begun)) // while we were busy the member was not silent
+		if r.f.cfg.Turned != nil {
+			r.f.cfg.Turned()
+		}
 	}
 }
 
