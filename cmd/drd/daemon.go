@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -11,9 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/daemon"
+	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/members"
 	"github.com/drd-project/drd/internal/metrics"
 	"github.com/drd-project/drd/internal/proof"
@@ -35,27 +36,47 @@ On a verifier host, whose configuration has verify and neither etcd nor seal, it
 			hangups := make(chan os.Signal, 1) // one that waits stands for all that come
 			signal.Notify(hangups, syscall.SIGHUP)
 			defer signal.Stop(hangups)
-			return a.auditedService(cmd.Context(), daemon.Service{Load: a.loadDaemon, Reload: hangups, Log: log})
+			return a.auditedService(cmd.Context(), daemon.Service{Load: a.daemonLoader(), Reload: hangups, Log: log})
 		},
 	}
 }
 
-// loadDaemon reads the configuration.
-func (a *app) loadDaemon() (daemon.Wiring, error) {
-	cfg, err := config.Load(a.configFile)
-	if err != nil {
-		return nil, usageError{err}
+// daemonLoader returns what reads the configuration: the service calls it at its start, and to read it again.
+func (a *app) daemonLoader() func() (daemon.Wiring, error) {
+	var started *config.Config
+	return func() (daemon.Wiring, error) {
+		cfg, err := config.Load(a.configFile)
+		if err == nil && started != nil {
+			err = sameState(started, cfg)
+		}
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if started == nil {
+			started = cfg
+		}
+		return func(ctx context.Context, log *slog.Logger) (daemon.Config, error) { return daemonConfig(ctx, cfg, log) }, nil
 	}
-	return func(ctx context.Context, log *slog.Logger) (daemon.Config, error) { return daemonConfig(ctx, cfg, log) }, nil
+}
+
+// sameState refuses what a service that runs cannot take: what waits in its state directory would wait for ever, and its audit log would
+// be continued in the old place, under the old name.
+func sameState(started, cfg *config.Config) error {
+	switch {
+	case cfg.StateDir != started.StateDir:
+		return hint.New(fmt.Errorf("state_dir was %s when the service started, and is %s now", started.StateDir, cfg.StateDir),
+			"stop the service, move %s to %s with all that is in it, and start the service", started.StateDir, cfg.StateDir)
+	case cfg.Cluster != started.Cluster:
+		return hint.New(fmt.Errorf("cluster was %s when the service started, and is %s now", started.Cluster, cfg.Cluster),
+			"restart the service when nothing waits for a target any more (`drd status`)")
+	}
+	return nil
 }
 
 func daemonConfig(ctx context.Context, loaded *config.Config, log *slog.Logger) (daemon.Config, error) {
 	n, err := hostOf(ctx, loaded, log)
 	if err != nil {
 		return daemon.Config{}, err
-	}
-	if n.signer != nil {
-		n.note(audit.Event{Name: audit.SigningKeyLoad, Object: loaded.Signing.KeyFile})
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -65,7 +86,7 @@ func daemonConfig(ctx context.Context, loaded *config.Config, log *slog.Logger) 
 	cfg := daemon.Config{
 		StateDir: n.cfg.StateDir, Node: host,
 		Cluster: n.cfg.Cluster, Version: v.Version,
-		Readers: daemon.ReadersOf(n.targets, n.trust, cacheDir(n.cfg), n.cfg.Archive.Enabled),
+		Readers: daemon.ReadersOf(n.targets, n.trust, cacheDir(n.cfg), n.cfg.Archive.Enabled || n.cfg.Verifier()),
 		Host:    n.host(),
 		Listen:  n.cfg.Metrics.Listen, WebConfigFile: n.cfg.Metrics.WebConfigFile,
 		Textfile: n.cfg.Metrics.Textfile, HeartbeatFile: n.cfg.Metrics.HeartbeatURLFile,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -32,8 +33,8 @@ func newStatus(a *app) *cobra.Command {
 drills proved, what waits for it on this host, and what it holds; and when the next snapshot and drill are due.
 
 All of it is read from the targets and the spool now, and neither etcd nor the daemon is asked, so it is true when they are
-dead. Manifests and records, which never change, are read once and kept in the directory cache of state_dir; their
-signatures are checked each time. Exit code 3 when anything is wrong.`,
+dead. Manifests and records, which never change, are read from a target once a day and kept in the directory cache of state_dir,
+and so is which of their signatures were found good. Exit code 3 when anything is wrong.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := a.loadAny(cmd.Context(), slog.New(slog.DiscardHandler))
 			if err != nil {
@@ -102,6 +103,16 @@ func statusConfig(n *node, now time.Time) (status.Config, error) {
 	}
 	if drills != nil {
 		cfg.VerifyPeriod, cfg.NextDrill = daemon.LongestGap(drills, now), daemon.NextTick(drills, now)
+		if !n.cfg.Verifier() {
+			cfg.VerifyPeriod += max(n.cfg.Snapshot.Jitter, daemon.DefaultSpread)
+		}
+	}
+	if n.cfg.Archive.Enabled || n.cfg.Verifier() {
+		cfg.ArchiveLate = daemon.ArchiveLate(cmp.Or(n.cfg.Archive.FlushInterval, daemon.DefaultFlush))
+		cfg.Archive = func(ctx context.Context, r *repo.Repository, snapshot *repo.Entry) (status.Archive, error) {
+			tip, err := restore.ReadTip(ctx, r, snapshot, n.trust)
+			return status.Archive(tip), err
+		}
 	}
 	if n.cfg.Verifier() {
 		return cfg, nil
@@ -110,13 +121,7 @@ func statusConfig(n *node, now time.Time) (status.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	if n.cfg.Archive.Enabled {
-		cfg.ArchiveLate = daemon.ArchiveLate(n.cfg.Archive.FlushInterval)
-		cfg.Newest = func(ctx context.Context, r *repo.Repository, snapshot *repo.Entry) (time.Time, error) {
-			return restore.NewestInstant(ctx, r, snapshot, n.trust)
-		}
-	}
-	cfg.Queue, cfg.Period, cfg.NextSnapshot = n.runner.Queue(), daemon.LongestGap(ticks, now), daemon.NextTick(ticks, now)
+	cfg.Queue, cfg.Period, cfg.NextSnapshot = n.runner.Queue(), daemon.LongestGap(ticks, now)+n.cfg.Snapshot.Jitter, daemon.NextTick(ticks, now)
 	if cfg.Due, err = dueBy(n.cfg, now); err != nil {
 		return cfg, err
 	}

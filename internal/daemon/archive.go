@@ -22,6 +22,10 @@ type Archive interface {
 	Snapshotted(m *repo.Manifest)
 	// Whole reports whether what is written now can be restored, and from when on a target must have a snapshot for that.
 	Whole() (since time.Time, ok bool)
+	// Failing is why nothing is written, and since when; nil: all is well.
+	Failing() (since time.Time, err error)
+	// Turned is when its loop last turned, with a monotonic reading; zero while it does not run.
+	Turned() time.Time
 }
 
 const (
@@ -30,10 +34,15 @@ const (
 	archiveExtra = time.Minute
 	// archiveTold is how often the metrics say how far the archive is behind.
 	archiveTold = 5 * time.Second
+	// archiveStill is how long the loop that writes the archive may be busy with one thing: a revision of a million changes takes seconds.
+	archiveStill = 10 * time.Minute
 	// archiveTail is how long the daemon goes on at its end to bring the last seconds of the archive to the targets: far below
 	// systemd's patience of 90 s.
 	archiveTail = 5 * time.Second
 )
+
+// archiveLoop is what the pulse calls the loop that writes the archive.
+const archiveLoop = "archive"
 
 // archiving runs the archive, and takes the snapshots that it asks for.
 type archiving struct {
@@ -132,28 +141,50 @@ func (a *archiving) snapshots(ctx context.Context) {
 
 // tell keeps the metrics and the status until ctx ends, and has a snapshot taken for a target that lost a part of the archive.
 func (a *archiving) tell(ctx context.Context) {
-	const loop = "archive"
-	defer a.told.pulse.away(loop)
+	defer a.told.pulse.away(archiveLoop)
 	gaps := make(map[string]int) // by target: how many a snapshot was wanted for
 	for _, s := range a.queue.Status() {
 		gaps[s.Target] = s.Segments.Gaps
 	}
 	for ; ctx.Err() == nil; sleep(ctx, archiveTold) {
-		a.told.pulse.within(archiveTold, loop)
+		a.promise()
 		since, whole := a.archive.Whole()
 		var newest time.Time
 		for _, s := range a.queue.Status() {
 			if acked := s.Segments.Acked; acked.Timeline != "" {
 				a.metrics.SetArchive(s.Target, acked.Revision, acked.At, a.now())
 				if whole {
-					a.metrics.SetArchivePoint(s.Target, acked.At, since)
-					newest = later(newest, acked.At)
+					newest = later(newest, a.point(s.Target, acked.At, since))
 				}
 			}
 			a.refill(s, gaps)
 		}
 		a.told.archived(newest)
+		a.told.unarchived(a.archive.Failing())
 	}
+}
+
+// promise says that the loop which writes the archive turns. Between its attempts, and while another node writes, it is away at the targets.
+func (a *archiving) promise() {
+	if at := a.archive.Turned(); at.IsZero() || time.Since(at) < archiveStill {
+		a.told.pulse.within(archiveTold, archiveLoop)
+	}
+}
+
+// point tells to when the archive brings a target back, and returns that, as far as it was seen there. No clock has shown a time of
+// the future: an archive that ends in one was written by a wrong one.
+func (a *archiving) point(target string, at, since time.Time) time.Time {
+	if at.After(a.now().Add(repo.FutureSkew)) {
+		at = time.Time{}
+	}
+	return a.metrics.SetArchivePoint(target, at, since)
+}
+
+// holed wants a snapshot for a target that lacks what was brought there, which the queue cannot know: somebody has deleted it.
+func (a *archiving) holed(target string, revision int64) {
+	a.metrics.ArchiveGap()
+	a.log.Error("the archive of a target has a hole; a snapshot closes it", "target", target, "revision", revision, "hint", "find out who else deletes there")
+	a.want()
 }
 
 func later(a, b time.Time) time.Time {

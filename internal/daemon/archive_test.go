@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/drd-project/drd/internal/backup"
 	"github.com/drd-project/drd/internal/metrics"
 	"github.com/drd-project/drd/internal/replicate"
@@ -15,12 +17,44 @@ import (
 )
 
 // archiveOf is an archive that only notes what it is told.
-type archiveOf struct{ told []*repo.Manifest }
+type archiveOf struct {
+	told   []*repo.Manifest
+	turned time.Time
+}
 
 func (a *archiveOf) Run(ctx context.Context)               { <-ctx.Done() }
 func (a *archiveOf) Snapshotted(m *repo.Manifest)          { a.told = append(a.told, m) }
 func (a *archiveOf) Failing() (since time.Time, err error) { return time.Time{}, nil }
+func (a *archiveOf) Turned() time.Time                     { return a.turned }
 func (a *archiveOf) Whole() (since time.Time, ok bool)     { return time.Time{}, true }
+
+// TestPulseOfArchive: what follows the member is heard of, or it hangs; while it does not run it promises nothing.
+func TestPulseOfArchive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		archive := &archiveOf{}
+		a := &archiving{archive: archive, told: newNotifier(nil, slog.New(slog.DiscardHandler))}
+		late := func(after time.Duration) []string {
+			for end := time.Now().Add(after); time.Now().Before(end); time.Sleep(archiveTold) {
+				a.promise()
+			}
+			return a.told.pulse.late()
+		}
+		if hung := late(time.Hour); hung != nil {
+			t.Errorf("it does not run, and %v hangs", hung)
+		}
+		archive.turned = time.Now()
+		if hung := late(archiveStill - time.Minute); hung != nil {
+			t.Errorf("it is busy with one thing, and %v hangs", hung)
+		}
+		if hung := late(3 * time.Minute); !cmp.Equal(hung, []string{archiveLoop}) {
+			t.Errorf("it has not turned for 12 minutes, and %v hangs", hung)
+		}
+		archive.turned = time.Now()
+		if hung := late(archiveTold); hung != nil {
+			t.Errorf("it turns again, and %v hangs", hung)
+		}
+	})
+}
 
 // The archive gets each snapshot that it asks for, one a minute at most, and hears of every other too.
 func TestArchiveSnapshots(t *testing.T) {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/drd-project/drd/internal/daemon/page"
+	"github.com/drd-project/drd/internal/metrics"
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/repo"
@@ -16,9 +18,6 @@ import (
 )
 
 const (
-	// windowEvery is the shortest time between two readings of the archive of a target: looks may come in quick succession, and
-	// its listing grows with what is kept.
-	windowEvery = lookEvery - time.Minute
 	// staleLook is the age from which on a look says nothing of today any more: two of them were missed, however slow.
 	staleLook = 2*(lookEvery+readTimeout) + time.Minute
 )
@@ -35,6 +34,10 @@ type board struct {
 	gather           prometheus.Gatherer
 	now              func() time.Time
 	refused          func() bool
+	metrics          *metrics.Metrics
+	brought          func() []replicate.Status // by this node; nil: it brings nothing anywhere
+	// holed is told once of each hole in what this node has brought to a target; nil: nobody wants to know.
+	holed func(target string, revision int64)
 
 	mu    sync.Mutex
 	views []*view
@@ -50,8 +53,10 @@ type view struct {
 	unknown error // why the drill records could not be read
 	marks   []page.Mark
 	spans   []page.Span
-	reaches time.Time // newest instant by the archive; zero: not known
-	window  time.Time // when that was read; zero: it is to be read
+	archive verdict.Archive // behind the newest snapshot, as it was read last
+	unread  error           // why it could not be read since
+	window  time.Time       // when that was read; zero: it is to be read
+	hole    int64           // the revision that holed was told of; 0: the archive has no hole
 
 	read chan *repo.Catalogue // those that were, for who reads the archive
 }
@@ -59,17 +64,20 @@ type view struct {
 func newBoard(cfg Config, tell *notifier) *board {
 	b := &board{
 		cfg:      verdict.Config{Cluster: cfg.Cluster, Queue: cfg.Queue, Running: true},
-		stateDir: cfg.StateDir, gather: cfg.Metrics.Gatherer(), now: cfg.Now, refused: tell.refuses,
+		stateDir: cfg.StateDir, gather: cfg.Metrics.Gatherer(), now: cfg.Now, refused: tell.refuses, metrics: cfg.Metrics,
+	}
+	if cfg.Queue != nil {
+		b.brought = cfg.Queue.Status
 	}
 	now := cfg.Now().UTC()
 	if cfg.Schedule != nil {
-		b.snapshots, b.cfg.Period = &plan{ticks: onWallClock(cfg.Schedule)}, LongestGap(cfg.Schedule, now)
+		b.snapshots, b.cfg.Period = &plan{ticks: onWallClock(cfg.Schedule)}, LongestGap(cfg.Schedule, now)+cfg.Jitter
 	}
-	if cfg.Drills != nil && cfg.Drills.Schedule != nil {
-		b.drill, b.cfg.VerifyPeriod = &plan{ticks: onWallClock(cfg.Drills.Schedule)}, LongestGap(cfg.Drills.Schedule, now)
+	if d := cfg.Drills; d != nil && d.Schedule != nil {
+		b.drill, b.cfg.VerifyPeriod = &plan{ticks: onWallClock(d.Schedule)}, LongestGap(d.Schedule, now)+max(cfg.Jitter, d.Spread)
 	}
-	if cfg.Host.Flush > 0 {
-		b.cfg.ArchiveLate = ArchiveLate(cfg.Host.Flush) + 2*lookEvery // on the nodes that do not write it, which only see it move
+	if flush := cfg.Host.Flush; flush > 0 || cfg.Schedule == nil {
+		b.cfg.ArchiveLate = ArchiveLate(cmp.Or(flush, DefaultFlush)) + 2*lookEvery // where it is not written it is only seen to move
 	}
 	for _, r := range cfg.Readers {
 		b.views = append(b.views, &view{name: r.Target, read: make(chan *repo.Catalogue, 1), seen: verdict.Unread(r.Target, r.Location, errNotLooked)})
@@ -132,56 +140,6 @@ func (b *board) proved(v *view, c *repo.Catalogue, h *proof.History, err error) 
 	v.seen = verdict.See(v.name, c, v.history, v.unknown, b.now())
 }
 
-// run reads the archive of each target, after its catalogue, until ctx ends.
-func (b *board) run(ctx context.Context, readers []Reader) {
-	var wg sync.WaitGroup
-	for i, r := range readers {
-		if r.Window == nil {
-			continue
-		}
-		wg.Go(func() {
-			for {
-				select {
-				case c := <-b.views[i].read:
-					b.readWindow(ctx, b.views[i], r, c)
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// readWindow reads how far the archive reaches, if it is time to. What cannot be read stands as it was: the recovery point tells, and
-// the look at the catalogue has said what hinders it.
-func (b *board) readWindow(ctx context.Context, v *view, r Reader, c *repo.Catalogue) {
-	b.mu.Lock()
-	due := v.window.IsZero() || time.Since(v.window) >= windowEvery
-	latest := v.seen.Latest()
-	b.mu.Unlock()
-	if !due || latest == nil {
-		return
-	}
-	limited, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	w, err := r.Window(limited, c)
-	if err != nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	v.window, v.spans, v.reaches = time.Now(), nil, time.Time{}
-	for _, one := range w.Ranges {
-		for _, s := range one.Times {
-			v.spans = append(v.spans, page.Span{From: s.From, To: s.To})
-			if m := latest.Manifest; one.First <= m.Revision && m.Revision <= one.Last {
-				v.reaches = later(v.reaches, s.To)
-			}
-		}
-	}
-}
-
 // report says how things stand by what was last seen.
 func (b *board) report() *verdict.Report {
 	r, _ := b.judge()
@@ -226,7 +184,9 @@ func (v *view) standing(now, point time.Time) verdict.Seen {
 	case !v.tried.IsZero() && now.Sub(v.tried) > staleLook:
 		return verdict.Unread(v.name, v.seen.Location, errors.New("it was last looked at on "+v.tried.UTC().Format(time.RFC3339)))
 	}
-	return v.seen.Reaching(later(v.reaches, point), nil)
+	archive := v.archive
+	archive.Reached = later(archive.Reached, point)
+	return v.seen.Archived(archive, v.unread)
 }
 
 // snapshotMarks are the snapshots of the time that the page shows.

@@ -13,20 +13,14 @@ import (
 func find(c *repo.Catalogue, now time.Time) found {
 	compared := &repo.Catalogue{}
 	for _, e := range c.Entries {
-		if e.Restorable(false) && saysWhetherMembersDiffer(e.Manifest) {
+		if !e.Restorable(false) {
+			continue
+		}
+		if _, said := e.Manifest.Differing(); said {
 			compared.Entries = append(compared.Entries, e)
 		}
 	}
 	return found{newest: latest(c, now), compared: latest(compared, now)}
-}
-
-func saysWhetherMembersDiffer(m *repo.Manifest) bool {
-	for _, c := range m.Compared {
-		if c.Result != repo.ResultNotCompared {
-			return true
-		}
-	}
-	return false
 }
 
 // latest is nil where nothing can be restored, which is Latest's only error.
@@ -57,29 +51,20 @@ func (f *freshness) publish() {
 	}
 	f.metrics.SetNewest(s)
 	if e := latest(&compared, f.now()); e != nil {
-		f.diverged.recorded(differing(e.Manifest))
+		members, _ := e.Manifest.Differing()
+		f.diverged.recorded(len(members))
 	}
 }
 
-func differing(m *repo.Manifest) int {
-	n := 0
-	for _, c := range m.Compared {
-		if c.Result == repo.ResultDiffers {
-			n++
-		}
-	}
-	return n
-}
-
-// targetMetrics counts a catalogue. The recovery point is where the capture began: etcd fixes a snapshot's content
-// when the stream opens, and what was written during it is not in there.
-func targetMetrics(c *repo.Catalogue, newest *repo.Entry) metrics.Target {
+// targetMetrics counts a catalogue. The recovery point is where the capture of the newest snapshot began that no drill found broken: etcd
+// fixes a snapshot's content when the stream opens, and what was written during it is not in there.
+func targetMetrics(c *repo.Catalogue, newest, sound *repo.Entry) metrics.Target {
 	t := metrics.Target{Amounts: map[metrics.Kind]metrics.Amount{
 		metrics.KindSnapshot: {}, metrics.KindUnusable: {}, metrics.KindIncomplete: {},
 		metrics.KindForeign: {Objects: c.ForeignCount, Bytes: -1},
 	}}
 	if newest != nil {
-		t.RecoveryPoint, t.Replicated = newest.Manifest.CaptureStart, newest.Modified
+		t.RecoveryPoint, t.Replicated = sound.Manifest.CaptureStart, newest.Modified
 	}
 	for i := range c.Entries {
 		e := &c.Entries[i]

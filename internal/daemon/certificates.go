@@ -13,20 +13,20 @@ import (
 
 // far asks what lasts. What cannot be found out leaves standing what was known.
 func (h *hostWatch) far(ctx context.Context) {
-	h.file(metrics.CertificateEtcdClient, "", h.Etcd.CertFile)
-	h.file(metrics.CertificateEtcdCA, "", h.Etcd.CAFile)
+	h.file(metrics.CertificateEtcdClient, "", h.Etcd.CertFile, preflight.FirstToEnd)
 	h.look("the certificates of etcd's members", func() error { return h.members(ctx) })
+	h.file(metrics.CertificateEtcdCA, "", h.Etcd.CAFile, authority(h.shown))
 	if h.address != "" {
 		h.look("the certificate of the metrics", func() error {
 			shown, err := shownBy(ctx, h.address, nil)
 			if plain := (tls.RecordHeaderError{}); errors.As(err, &plain) {
 				return nil // passwords without TLS
 			}
-			return h.certificate(metrics.CertificateMetrics, "", shown, err)
+			return h.certificate(metrics.CertificateMetrics, "", first(shown), err)
 		})
 	}
 	for _, t := range h.Targets {
-		h.file(metrics.CertificateTargetCA, t.Name, t.CAFile)
+		h.file(metrics.CertificateTargetCA, t.Name, t.CAFile, authority(nil))
 		if t.Endpoint != "" {
 			h.look("the server of target "+t.Name, func() error { return h.server(ctx, t) })
 		}
@@ -46,15 +46,19 @@ func (h *hostWatch) look(what string, ask func() error) {
 	h.failing[what] = true
 }
 
-// file tells of a PEM file; "" is none.
-func (h *hostWatch) file(use metrics.CertificateUse, target, path string) {
+// file tells of the certificate that read finds in a PEM file; "" is none.
+func (h *hostWatch) file(use metrics.CertificateUse, target, path string, read func(path string) (*x509.Certificate, error)) {
 	if path == "" {
 		return
 	}
 	h.look(path, func() error {
-		first, err := preflight.FirstToEnd(path)
-		return h.certificate(use, target, first, err)
+		c, err := read(path)
+		return h.certificate(use, target, c, err)
 	})
+}
+
+func authority(shown [][]*x509.Certificate) func(path string) (*x509.Certificate, error) {
+	return func(path string) (*x509.Certificate, error) { return preflight.Authority(path, shown) }
 }
 
 func (h *hostWatch) certificate(use metrics.CertificateUse, target string, c *x509.Certificate, err error) error {
@@ -64,7 +68,15 @@ func (h *hostWatch) certificate(use metrics.CertificateUse, target string, c *x5
 	return err
 }
 
-// members tells of the certificate that ends first among those that etcd's members show.
+// first is a server's own certificate among those that it shows; nil where it showed none.
+func first(shown []*x509.Certificate) *x509.Certificate {
+	if len(shown) == 0 {
+		return nil
+	}
+	return shown[0]
+}
+
+// members tells of the certificate that ends first among those of etcd's members, and remembers with what they prove it.
 func (h *hostWatch) members(ctx context.Context) error {
 	var own *tls.Certificate
 	if h.Etcd.CertFile != "" { // a member logs each client that shows none
@@ -74,27 +86,34 @@ func (h *hostWatch) members(ctx context.Context) error {
 		}
 		own = &pair
 	}
-	var first *x509.Certificate
+	var all [][]*x509.Certificate
+	var soonest *x509.Certificate
 	var failed []error
 	for _, endpoint := range h.Etcd.Endpoints {
 		u, err := url.Parse(endpoint)
 		if err != nil || u.Scheme != "https" {
 			continue
 		}
-		c, err := shownBy(ctx, u.Host, own)
-		if failed = append(failed, err); err == nil && (first == nil || c.NotAfter.Before(first.NotAfter)) {
-			first = c
+		shown, err := shownBy(ctx, u.Host, own)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		all = append(all, shown)
+		if c := first(shown); soonest == nil || c.NotAfter.Before(soonest.NotAfter) {
+			soonest = c
 		}
 	}
-	if first != nil {
-		failed = append(failed, h.certificate(metrics.CertificateEtcdServer, "", first, nil))
+	if soonest != nil {
+		h.shown = all
+		failed = append(failed, h.certificate(metrics.CertificateEtcdServer, "", soonest, nil))
 	}
 	return errors.Join(failed...)
 }
 
-// shownBy is the certificate of the server at host:port. Its dates are all that is read of the answer, and nothing is sent, so it
-// need not be trusted: an expired one would otherwise hide when it ended.
-func shownBy(ctx context.Context, address string, own *tls.Certificate) (*x509.Certificate, error) {
+// shownBy are the certificates of the server at host:port, its own first. Their dates are all that is read of the answer, and nothing
+// is sent, so they need not be trusted: an expired one would otherwise hide when it ended.
+func shownBy(ctx context.Context, address string, own *tls.Certificate) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, farTimeout)
 	defer cancel()
 	cfg := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
@@ -106,5 +125,5 @@ func shownBy(ctx context.Context, address string, own *tls.Certificate) (*x509.C
 		return nil, err
 	}
 	defer conn.Close()
-	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
+	return conn.(*tls.Conn).ConnectionState().PeerCertificates, nil
 }

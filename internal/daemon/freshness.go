@@ -175,18 +175,19 @@ func (f *freshness) look(ctx context.Context, r Reader) error {
 	if err != nil {
 		return err
 	}
-	one := find(c, f.now())
-	f.note(r.Target, one, targetMetrics(c, one.newest))
+	f.note(r.Target, c)
 	return errors.Join(unreadable(c), f.lookForProofs(ctx, r, c))
 }
 
-func (f *freshness) note(target string, one found, m metrics.Target) {
+// note publishes a catalogue, as the drill records judge it that were read last.
+func (f *freshness) note(target string, c *repo.Catalogue) {
+	one := find(c, f.now())
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.known[target]
 	one.proofs, one.proofsAt = before.proofs, before.proofsAt
 	f.known[target] = one
-	f.metrics.SetTarget(target, m)
+	f.metrics.SetTarget(target, targetMetrics(c, one.newest, one.proofs.history.Sound(c, f.now())))
 	f.publish()
 	if f.arrived != nil && one.newest != nil && (before.newest == nil || before.newest.ID != one.newest.ID) {
 		f.arrived(target)
@@ -206,17 +207,23 @@ func (f *freshness) lookForProofs(ctx context.Context, r Reader, c *repo.Catalog
 	}
 	p := summarize(h, c, f.cover, f.now())
 	f.metrics.SetProof(r.Target, p.Proof)
+	f.keepProofs(r.Target, p, runs, at)
+	f.note(r.Target, c) // a snapshot that stands failed is not the one that counts
+	return h.Unreadable()
+}
+
+// keepProofs takes over what records say that were read at a time, when so many runs had ended.
+func (f *freshness) keepProofs(target string, p proofs, runs int, at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	one := f.known[r.Target]
+	one := f.known[target]
 	if p.truncated && !one.proofs.truncated {
-		f.log.Warn("a target holds more drill records than are read: what only the oldest say is not in the metrics", "target", r.Target, "read", len(h.Records()))
+		f.log.Warn("a target holds more drill records than are read: what only the oldest say is not in the metrics", "target", target, "read", len(p.history.Records()))
 	}
 	if f.runs != runs { // one ended meanwhile, and its records may have come too late
 		at = time.Time{}
 	}
 	one.proofs, one.proofsAt = p, at
-	f.known[r.Target] = one
+	f.known[target] = one
 	f.publishProofs()
-	return h.Unreadable()
 }

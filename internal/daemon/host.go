@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"sync"
@@ -57,7 +58,8 @@ type hostWatch struct {
 	log               *slog.Logger
 	tell              *notifier
 
-	failing map[string]bool // what could not be looked at; far uses it alone
+	failing map[string]bool       // what could not be looked at; far uses it alone
+	shown   [][]*x509.Certificate // what etcd's members showed last; of far, too
 }
 
 // ticking is a schedule, and the longest time in which nothing is done by it.

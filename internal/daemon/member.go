@@ -77,7 +77,7 @@ func readerOf(t replicate.Target, trust *seal.Trust, with func(look func(r *repo
 		Proofs: func(ctx context.Context, c *repo.Catalogue) (h *proof.History, err error) {
 			err = with(func(r *repo.Repository) error {
 				h, err = proof.Read(ctx, r, trust, proof.ReadOptions{
-					Target: proof.Target{Name: t.Name}, Since: proof.Oldest(c.Entries), Limit: mostRecords, Cache: known,
+					Target: proof.Target{Name: t.Name}, Since: proof.Since(c.Entries, c.Read), Limit: mostRecords, Cache: known,
 				})
 				return err
 			})

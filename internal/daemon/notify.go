@@ -30,6 +30,7 @@ type notifier struct {
 type statusLine struct {
 	refused string // why the configuration in the file is not the one that is run
 	doing   string // what the scheduler does
+	gap     string // why the archive is not written
 	archive string // to when the cluster can be brought back
 	drills  string // what the drills do
 	proof   string // when a restore was last proved
@@ -37,7 +38,7 @@ type statusLine struct {
 }
 
 func (s statusLine) line() string {
-	parts := slices.DeleteFunc([]string{s.refused, s.doing, s.archive, s.drills, s.proof, s.queue}, func(s string) bool { return s == "" })
+	parts := slices.DeleteFunc([]string{s.refused, s.doing, s.gap, s.archive, s.drills, s.proof, s.queue}, func(s string) bool { return s == "" })
 	return strings.ReplaceAll(strings.Join(parts, "; "), "\n", "; ")
 }
 
@@ -132,6 +133,15 @@ func (n *notifier) archived(to time.Time) {
 		text = "recoverable to " + to.UTC().Format("2006-01-02 15:04 UTC")
 	}
 	n.compose(func() { n.parts.archive = text })
+}
+
+// unarchived is the part of it that says why the archive is not written; nil: it is.
+func (n *notifier) unarchived(since time.Time, why error) {
+	text := ""
+	if why != nil {
+		text = "the archive has not been written since " + clock(since) + ": " + reason(why)
+	}
+	n.compose(func() { n.parts.gap = text })
 }
 
 // proved is the part of it that says when a restore was last proved.

@@ -13,6 +13,7 @@ import (
 // proofs is what matters of one target's drill records.
 type proofs struct {
 	metrics.Proof
+	history   proof.History
 	passed    *proof.Drill // the newest whole drill that passed; nil: none
 	at        time.Time    // when its record was written
 	truncated bool         // there are older records that were not read
@@ -22,8 +23,11 @@ type proofs struct {
 // As long as a snapshot that a restore would take stands failed, or archived revisions of a kind do, the result is that, whatever passed
 // since.
 func summarize(h *proof.History, c *repo.Catalogue, cover time.Duration, now time.Time) proofs {
-	p := proofs{truncated: h.Truncated()}
+	p := proofs{history: *h, truncated: h.Truncated()}
 	p.LastPassed, _ = h.LastPassed()
+	if p.LastPassed.IsZero() {
+		p.Since = drillable(h, c)
+	}
 	for _, rec := range h.LastRun((*proof.Record).Telling) {
 		p.Result = worse(p.Result, verify.Outcome(rec))
 	}
@@ -42,6 +46,20 @@ func summarize(h *proof.History, c *repo.Catalogue, cover time.Duration, now tim
 	}
 	p.Uncovered = proof.Cover(c.Entries, h, cover, now, nil).Uncovered()
 	return p
+}
+
+// drillable is since when there was something to drill, as drd status takes it too: retention may keep no snapshot for as long as drills have
+// not passed. zero: there is nothing.
+func drillable(h *proof.History, c *repo.Catalogue) time.Time {
+	i := slices.IndexFunc(c.Entries, func(e repo.Entry) bool { return e.Restorable(false) })
+	if i < 0 {
+		return time.Time{}
+	}
+	oldest := c.Entries[i].Manifest.CaptureStart
+	if at, ok := h.First(); ok && at.Before(oldest) {
+		return at
+	}
+	return oldest
 }
 
 // worse is the one of two results that people must hear of.

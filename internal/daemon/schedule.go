@@ -78,6 +78,9 @@ func (p plan) delay(slot time.Time) time.Duration {
 // NextTick is the first tick of the schedule after now, without its jitter, as the daemon answers it.
 func NextTick(s cron.Schedule, now time.Time) time.Time { return plan{ticks: onWallClock(s)}.next(now) }
 
+// DefaultFlush is the flush interval of an archive whose configuration is not known: that of a configuration that names none.
+const DefaultFlush = 5 * time.Second
+
 // ArchiveLate is how old a recovery point may be where the archive with this flush interval moves it all the time, on a quiet cluster
 // once a minute: after the node that writes it has died, another one takes over within minutes.
 func ArchiveLate(flush time.Duration) time.Duration { return 3*flush + 10*time.Minute }

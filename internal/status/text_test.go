@@ -52,8 +52,14 @@ func reports() map[string]*status.Report {
 	stale := good()
 	stale.Healthy, stale.RecoveryPoint, stale.Proof, stale.ProofAt, stale.Proved, stale.RestoreSeconds, stale.NextDrill = false, before(25*time.Hour), proof.StateUnproven, nil, nil, nil, nil
 	stale.Targets[0].Proved, stale.Targets[0].ArchiveProved, stale.Targets[0].Due = nil, nil, nil
-	stale.Targets[1] = status.Target{Name: "nas", Location: "file:///mnt/nas/drd", Waiting: 4, WaitingSince: before(26 * time.Hour)}
-	stale.Problems = []status.Problem{{Kind: status.KindRecovery, Text: "the newest snapshot is from 2026-11-21T09:05:07Z: more than twice the schedule's 6h0m0s have passed", Hints: []string{"systemctl status drd, then drd check"}}}
+	stale.Targets[1] = status.Target{
+		Name: "nas", Location: "file:///mnt/nas/drd", Waiting: 4, WaitingSince: before(26 * time.Hour), SegmentsWaiting: 1240, SegmentsSince: before(27 * time.Hour),
+		LastError: "write: no space left on device",
+	}
+	stale.Targets[0].Future, stale.Targets[0].SegmentsWaiting, stale.Targets[0].SegmentsSince = 1, 1, before(3*time.Second)
+	stale.Problems = []status.Problem{{Kind: status.KindRecovery, Text: "the newest snapshot is from 2026-11-21T09:05:07Z, and one is due every 6h0m0s", Hints: []string{"systemctl status drd, then drd check"}}}
+	sound := good()
+	sound.Healthy, sound.RecoveryPoint, sound.FailedNewer, sound.Proof = false, before(20*time.Hour), "20261122T090000Z-r48411-8e9e05c52164694d", proof.StateProved
 	none := &status.Report{
 		Cluster: "prod-east", Time: at, Targets: []status.Target{{Name: "nas", Location: "file:///mnt/nas/drd", Readable: true}},
 		Problems: []status.Problem{{Kind: status.KindRecovery, Text: "target nas: nothing to restore", Hints: []string{"drd snapshot takes one"}}},
@@ -61,7 +67,7 @@ func reports() map[string]*status.Report {
 	fast := good()
 	seconds := 3.21
 	fast.RestoreSeconds, fast.Proof, fast.ProofAt = &seconds, proof.StateProved, before(time.Minute)
-	return map[string]*status.Report{"healthy": good(), "failed": failed, "stale": stale, "none": none, "proved": fast}
+	return map[string]*status.Report{"healthy": good(), "failed": failed, "stale": stale, "none": none, "proved": fast, "sound": sound}
 }
 
 func TestText(t *testing.T) {

@@ -1,0 +1,118 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/drd-project/drd/internal/daemon/page"
+	"github.com/drd-project/drd/internal/replicate"
+	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/restore"
+	verdict "github.com/drd-project/drd/internal/status"
+)
+
+// windowEvery is the shortest time between two readings of the archive of a target: looks may come in quick succession, and
+// its listing grows with what is kept.
+const windowEvery = lookEvery - time.Minute
+
+// run reads the archive of each target, after its catalogue, until ctx ends.
+func (b *board) run(ctx context.Context, readers []Reader) {
+	var wg sync.WaitGroup
+	for i, r := range readers {
+		if r.Window == nil {
+			continue
+		}
+		wg.Go(func() {
+			for {
+				select {
+				case c := <-b.views[i].read:
+					b.readWindow(ctx, b.views[i], r, c)
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// readWindow reads how far the archive reaches, if it is time to. When it cannot be read, what was brought there does not count any more:
+// nobody has seen it of late.
+func (b *board) readWindow(ctx context.Context, v *view, r Reader, c *repo.Catalogue) {
+	b.mu.Lock()
+	due := v.window.IsZero() || v.hole > 0 || time.Since(v.window) >= windowEvery
+	latest := v.seen.Latest()
+	b.mu.Unlock()
+	if !due || latest == nil {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	acked := b.acked(v.name) // before the reading: what comes meanwhile may be seen or not
+	w, err := r.Window(limited, c)
+	if err == nil && holed(w, latest, acked) {
+		w, err = r.Window(limited, c) // segments may just have been merged: what took their place is listed now
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v.window, v.unread = time.Now(), err
+	if err != nil {
+		b.metrics.SetWindow(v.name, b.past(v.archive.Reached), false)
+		return
+	}
+	b.saw(v, w, latest, acked)
+}
+
+// saw takes over a window. What was brought to the target counts from then on, if the window reaches as far.
+func (b *board) saw(v *view, w *restore.Window, latest *repo.Entry, acked replicate.Position) {
+	tip, last := w.Tip(latest.Manifest.Revision)
+	v.archive, v.spans = verdict.Archive(tip), nil
+	for _, one := range w.Ranges {
+		for _, s := range one.Times {
+			v.spans = append(v.spans, page.Span{From: s.From, To: s.To})
+		}
+	}
+	b.metrics.SetWindow(v.name, b.past(tip.Reached), acked.Timeline != "" && acked.Timeline == w.Timeline && acked.Revision <= last)
+	if !holed(w, latest, acked) {
+		v.hole = 0
+		return
+	}
+	if tip.Missing == 0 {
+		v.archive.Missing = last + 1 // and nothing behind it
+	}
+	if v.hole != last+1 && b.holed != nil {
+		b.holed(v.name, last+1)
+	}
+	v.hole = last + 1
+}
+
+// past is an instant, and the zero time in place of one that has not been yet, which only a wrong clock can have written.
+func (b *board) past(at time.Time) time.Time {
+	if at.After(b.now().Add(repo.FutureSkew)) {
+		return time.Time{}
+	}
+	return at
+}
+
+// holed reports whether something is missing of what this node has brought to a target.
+func holed(w *restore.Window, latest *repo.Entry, acked replicate.Position) bool {
+	_, last := w.Tip(latest.Manifest.Revision)
+	return last > 0 && acked.Timeline == w.Timeline && acked.Revision > last
+}
+
+// acked is how far this node has brought the archive to a target; zero: it has brought nothing there since it began.
+func (b *board) acked(target string) replicate.Position {
+	if b.brought == nil {
+		return replicate.Position{}
+	}
+	for _, s := range b.brought() {
+		if s.Target == target {
+			return s.Segments.Acked
+		}
+	}
+	return replicate.Position{}
+}

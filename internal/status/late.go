@@ -1,0 +1,53 @@
+package status
+
+import (
+	"slices"
+	"time"
+
+	"github.com/drd-project/drd/internal/repo"
+)
+
+// SnapshotLate is how old the newest snapshot may be where the schedule asks for one every period: a tenth more for what a capture and
+// the turns of the nodes take, and half an hour. The alerts have the same limit, and so does how long a snapshot may wait for a target.
+func SnapshotLate(period time.Duration) time.Duration { return period + period/10 + 30*time.Minute }
+
+// ProofLate is how long ago the newest drill that passed may be where the schedule asks for one every period: two of them, so that one may
+// be missed, and an hour for the drill. The alerts have the same limit.
+func ProofLate(period time.Duration) time.Duration { return 2*period + time.Hour }
+
+// Where no schedule is known, the newest snapshots of a target tell how often one comes.
+const (
+	paced    = 10 // snapshots: two and a half days of one every six hours
+	minPaced = 3  // with fewer a day is taken for the period
+	minPace  = 10 * time.Minute
+	maxPace  = 24 * time.Hour
+)
+
+// pace is the median of the times between the newest snapshots, which are in order: one by hand or a tick that was missed changes it
+// little. It lies between 10 minutes and a day.
+func pace(snapshots []*repo.Entry) time.Duration {
+	if len(snapshots) < minPaced {
+		return maxPace
+	}
+	newest := snapshots[max(0, len(snapshots)-paced):]
+	var gaps []time.Duration
+	for i, e := range newest[1:] {
+		gaps = append(gaps, e.ID.Time.Sub(newest[i].ID.Time))
+	}
+	slices.Sort(gaps)
+	return min(max(gaps[len(gaps)/2], minPace), maxPace)
+}
+
+// period is the time between two snapshots of the schedule, or what the target's own tell of it.
+func (s *Seen) period(scheduled time.Duration) time.Duration {
+	if scheduled > 0 {
+		return scheduled
+	}
+	return s.pace
+}
+
+// archives reports whether somebody goes on writing an archive there, as far as that can be seen: it ends behind the newest snapshot, or at
+// most two periods before. Where it was given up, snapshots have come since.
+func (s *Seen) archives() bool {
+	return !s.archive.End.IsZero() && s.taken.Sub(s.archive.End) <= 2*s.pace
+}
