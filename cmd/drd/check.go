@@ -34,7 +34,7 @@ With --stig nothing is tried: the modes, owners, ports and settings of this node
 CIS benchmark and drd's own rules ask, path by path (docs/stig.md). Exit code 3 when a finding is open.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if hardening {
-				return a.compareHardening(asJSON)
+				return a.compareHardening(cmd.Context(), asJSON)
 			}
 			return a.runChecks(cmd, asJSON)
 		},
@@ -64,7 +64,7 @@ func (a *app) runChecks(cmd *cobra.Command, asJSON bool) error {
 }
 
 // compareHardening needs the configuration and neither keys nor targets.
-func (a *app) compareHardening(asJSON bool) error {
+func (a *app) compareHardening(ctx context.Context, asJSON bool) error {
 	cfg, err := config.Load(a.configFile)
 	if err != nil {
 		return usageError{err}
@@ -73,7 +73,7 @@ func (a *app) compareHardening(asJSON bool) error {
 	if err != nil {
 		return fmt.Errorf("compare this node: %w", err)
 	}
-	findings, err := stig.Check(cfg, path)
+	findings, err := stig.Check(ctx, cfg, path)
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,36 @@ func parse(name string, data []byte, lookup func(string) (string, bool)) (*Confi
 	return c, nil
 }
 
+// Place reads the state directory and the name of the cluster out of a configuration that may need variables of the service, such as
+// ${CREDENTIALS_DIRECTORY}, which are not set here. What cannot be told is ""; both are where anything else is wrong with it.
+func Place(data []byte) (stateDir, cluster string) {
+	p := &problems{source: source{places: map[string]place{"": {1, 1}}}}
+	root := parseDocument(p, data)
+	if root == nil {
+		return "", ""
+	}
+	c, unset := defaults(), 0
+	d := decoder{problems: p, lookup: func(name string) (string, bool) {
+		value, ok := os.LookupEnv(name)
+		if !ok {
+			unset++ // which is one problem
+		}
+		return value, ok
+	}}
+	d.section(root, "", reflect.ValueOf(c).Elem())
+	rules{p}.check(c)
+	if len(p.found) > unset {
+		return "", ""
+	}
+	if !p.broken("state_dir") {
+		stateDir = c.StateDir
+	}
+	if !p.broken("cluster") {
+		cluster = c.Cluster
+	}
+	return stateDir, cluster
+}
+
 // fillArchive sets the default that hangs on retention: what the snapshots promise, the archive keeps, too.
 func fillArchive(c *Config) {
 	if c.Archive.KeepWithin == 0 {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/seal"
 )
 
@@ -61,11 +62,27 @@ func (r rules) name(path, value string) {
 	if !r.require(path, value, "give it a name, for example prod-east") {
 		return
 	}
-	if !namePattern.MatchString(value) {
-		r.fail(path, "for example prod-east", "must be 1 to 63 lower-case letters, digits, dots, dashes and underscores, beginning with a letter or digit")
-	} else if strings.Contains(value, "..") {
-		r.fail(path, "", "must not have two dots in a row")
+	if problem := nameProblem(value); problem != "" {
+		r.fail(path, "for example prod-east", "%s", problem)
 	}
+}
+
+func nameProblem(value string) string {
+	switch {
+	case !namePattern.MatchString(value):
+		return "must be 1 to 63 lower-case letters, digits, dots, dashes and underscores, beginning with a letter or digit"
+	case strings.Contains(value, ".."):
+		return "must not have two dots in a row"
+	}
+	return ""
+}
+
+// CheckCluster says what is wrong with a name for a cluster that is not in a file yet.
+func CheckCluster(name string) error {
+	if problem := nameProblem(name); problem != "" {
+		return hint.New(fmt.Errorf("cluster %q: %s", name, problem), "for example prod-east")
+	}
+	return nil
 }
 
 func (r rules) etcd(e Etcd) {
@@ -159,7 +176,7 @@ func (r rules) schedules(c *Config) {
 
 func (r rules) seal(s Seal) {
 	if len(s.Recipients) == 0 {
-		if s.RecipientsFile == "" {
+		if s.RecipientsFile == "" && !r.broken("seal.recipients_file") {
 			r.fail("seal.recipients", "write an identity with `drd keygen`, keep it off this machine, and put its age1… recipient here", "at least one recipient is needed: nothing is stored unencrypted")
 		}
 		return

@@ -370,7 +370,7 @@ func TestAuditJournal(t *testing.T) {
 	l.cut(2)
 	l.wants(Fail, "and the journal has record 3", "and snapshot "+last)
 	l.remove()
-	if err := os.WriteFile(l.cfg.AuditFile, []byte(`{"sequence":4,"time":"2026-01-01T00:00:00Z","previous":"x"}`+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(l.cfg.AuditFile, []byte(`{"sequence":4,"time":"2026-01-01T00:00:00Z","continues":true,"previous":"x"}`+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	l.wants(Warn, "the newest that the journal has is 3: they cannot be compared", "the newest that snapshot "+last)

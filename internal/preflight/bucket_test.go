@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -21,7 +22,7 @@ import (
 )
 
 const (
-	readWrite = `"s3:PutObject","s3:PutObjectRetention","s3:GetObject","s3:ListBucket","s3:GetBucketObjectLockConfiguration","s3:GetLifecycleConfiguration","s3:GetBucketVersioning"`
+	readWrite = `"s3:PutObject","s3:PutObjectRetention","s3:GetObject","s3:ListBucket","s3:AbortMultipartUpload","s3:GetBucketObjectLockConfiguration","s3:GetLifecycleConfiguration","s3:GetBucketVersioning"`
 	hide      = readWrite + `,"s3:DeleteObject"`
 )
 
@@ -67,6 +68,7 @@ func TestBucket(t *testing.T) {
 	locked := func(days int) []config.Target {
 		return []config.Target{{S3: &config.S3{ObjectLock: config.ObjectLock{Mode: "governance", Days: days}}}}
 	}
+	held := []config.Target{{S3: &config.S3{ObjectLock: config.ObjectLock{Mode: config.LockCompliance, Days: 1}}}}
 	for name, c := range map[string]struct {
 		lock     bool
 		actions  string
@@ -78,9 +80,14 @@ func TestBucket(t *testing.T) {
 		"may delete":                 {false, hide, config.Config{}, map[string]string{"delete": "warning: nothing on this node needs that"}},
 		"may delete, and has to":     {false, hide, config.Config{Retention: prune}, map[string]string{"delete": "ok: as retention needs"}},
 		"may hide":                   {true, hide, config.Config{Retention: prune, Targets: locked(5)}, map[string]string{"delete": "ok: hide objects and not destroy", "object lock": "ok: governance for 5 days (object_lock"}},
-		"locked, and not asked for":  {true, readWrite, config.Config{}, map[string]string{"object lock": "warning: nothing asks it to protect"}},
-		"locked for too long":        {true, hide, config.Config{Retention: prune, Targets: locked(30)}, map[string]string{"object lock": "warning: longer than the 7 days"}},
-		"may not ask":                {false, `"s3:PutObject","s3:GetObject","s3:ListBucket"`, config.Config{}, map[string]string{"object lock": "ok: not known", "lifecycle": "ok: not known"}},
+		"locked, and not asked for":  {true, readWrite, config.Config{}, map[string]string{"object lock": "warning: Object Lock without any retention, and that protects nothing"}},
+		"may destroy":                {true, `"s3:*"`, config.Config{}, map[string]string{"delete": "warning: may delete versions for good, and no retention holds any"}},
+		"may destroy unless it asks": {true, `"s3:*"`, config.Config{Targets: locked(5)}, map[string]string{"delete": "warning: unless the credentials also have s3:BypassGovernanceRetention"}},
+		"may destroy later":          {true, `"s3:*"`, config.Config{Targets: held}, map[string]string{"delete": "ok: lets nobody do so for 1 days", "object lock": "ok: compliance for 1 days"}},
+		"asked for, and may not ask": {true, `"s3:PutObject","s3:PutObjectRetention","s3:AbortMultipartUpload","s3:GetObject","s3:ListBucket"`, config.Config{Targets: locked(5)},
+			map[string]string{"object lock": "warning: object_lock is asked for; what the bucket has is not known"}},
+		"locked for too long": {true, hide, config.Config{Retention: prune, Targets: locked(30)}, map[string]string{"object lock": "warning: longer than the 7 days"}},
+		"may not ask":         {false, `"s3:PutObject","s3:AbortMultipartUpload","s3:GetObject","s3:ListBucket"`, config.Config{}, map[string]string{"object lock": "ok: not known", "lifecycle": "ok: not known"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bucket := strings.ReplaceAll(strings.ReplaceAll(name, " ", "-"), ",", "")
@@ -96,6 +103,28 @@ func TestBucket(t *testing.T) {
 				wantCheck(t, checks, "target primary "+check, preflight.Status(status), detail)
 			}
 		})
+	}
+}
+
+// TestLeavesNothing: what cannot be taken back is said; a host that only reads tries no deletion, which could leave a marker.
+func TestLeavesNothing(t *testing.T) {
+	server := servers.StartMinIO(t)
+	server.CreateBucket(t, "left", true)
+	checks := bucketChecks(t, server, "left", `"s3:PutObject","s3:GetObject","s3:ListBucket"`, config.Config{})
+	wantCheck(t, checks, "target primary", preflight.Warn, "could not be taken back")
+
+	server.CreateBucket(t, "read", true)
+	b, err := s3.Open(t.Context(), s3.Config{
+		Bucket: "read", Endpoint: server.Endpoint, Region: server.Region, CAFile: server.CAFile, PathStyle: true,
+		CredentialsFile: server.Session(t, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[`+hide+`],"Resource":["arn:aws:s3:::*"]}]}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	preflight.Run(t.Context(), preflight.Config{StateDir: t.TempDir(), Targets: []replicate.Target{target(t, b)}, ReadOnly: true})
+	out, err := server.Client(t).ListObjectVersions(t.Context(), &awss3.ListObjectVersionsInput{Bucket: aws.String("read")})
+	if err != nil || len(out.Versions)+len(out.DeleteMarkers) > 0 {
+		t.Errorf("left: %+v, %v", out, err)
 	}
 }
 
@@ -118,7 +147,9 @@ func TestDocumented(t *testing.T) {
 	cfg.Settings = &config.Config{
 		Etcd: config.Etcd{Endpoints: []string{member.Endpoint()}, CAFile: ca.CertFile(), CertFile: cert, KeyFile: key}, SpoolMaxBytes: 1, Verify: config.Verify{Schedule: "@daily", ScratchDir: t.TempDir()},
 	}
-	cfg.Connect, cfg.Unit, cfg.Audit = connectTo(cfg.Settings.Etcd), "drd.service", func(context.Context) (string, error) { return "", nil }
+	cfg.Settings.Metrics = config.Metrics{Listen: "127.0.0.1:0", HeartbeatURLFile: "/url", Textfile: "/drd.prom"}
+	cfg.Outputs = preflight.Outputs{Listen: func(context.Context) error { return nil }, Heartbeat: func() error { return nil }}
+	cfg.Connect, cfg.Unit, cfg.AuditFile = connectTo(cfg.Settings.Etcd), "drd.service", filepath.Join(t.TempDir(), "audit.jsonl")
 	for _, c := range preflight.Run(t.Context(), cfg) {
 		made[c.Name] = true
 	}
@@ -138,8 +169,8 @@ func TestDocumented(t *testing.T) {
 		}
 	}
 	for name := range documented {
-		// The runtime directory is looked at and said only where it is wrong; the unit's text only where there is a unit.
-		if !made[name] && name != "runtime directory" && name != "unit" {
+		// The runtime directory is looked at and said only where it is wrong; the unit's text, and from inside, only where there is a unit.
+		if !made[name] && name != "runtime directory" && name != "unit" && name != "service reach" {
 			t.Errorf("docs/check.md names %q, which was not made", name)
 		}
 	}
@@ -219,10 +250,43 @@ func TestServers(t *testing.T) {
 			t.Errorf("%s: %+v", name, of)
 		}
 	}
+	// A rotation: the old authority has ended, the new one is not used yet, and what the member shows is between.
+	authorities, old, next := filepath.Join(t.TempDir(), "ca.crt"), servers.NewCA(t, servers.NotAfter(time.Now().Add(-time.Hour))), servers.NewCA(t, servers.NotAfter(time.Now().AddDate(1, 0, 0)))
+	writeJoined(t, authorities, old.CertFile(), ca.CertFile(), next.CertFile())
+	cfg.Settings.Etcd.CAFile = authorities
+	own, err := preflight.FirstToEnd(ca.CertFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if of := found(preflight.Run(t.Context(), cfg), "certificate etcd CA"); len(of) != 1 || of[0].Status != preflight.OK || !strings.Contains(of[0].Detail, own.NotAfter.UTC().Format(time.RFC3339)) {
+		t.Errorf("%+v, want the end of %s", of, own.NotAfter)
+	}
+	if c, err := preflight.Authority(authorities, nil); err != nil || c.NotAfter.Before(time.Now().AddDate(0, 11, 0)) {
+		t.Errorf("without a member to ask: %v, %v", c, err)
+	}
+	writeJoined(t, authorities, old.CertFile())
+	if of := found(preflight.Run(t.Context(), cfg), "certificate etcd CA"); len(of) != 1 || of[0].Status != preflight.Fail || !strings.Contains(of[0].Detail, "ended at") {
+		t.Errorf("%+v", of)
+	}
 	if err := os.WriteFile(cfg.Settings.Etcd.CAFile, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if of := found(preflight.Run(t.Context(), cfg), "certificate etcd CA"); len(of) != 1 || of[0].Status != preflight.Fail {
 		t.Errorf("%+v", of)
+	}
+}
+
+func writeJoined(t *testing.T, path string, parts ...string) {
+	t.Helper()
+	var all []byte
+	for _, part := range parts {
+		text, err := os.ReadFile(part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	if err := os.WriteFile(path, all, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

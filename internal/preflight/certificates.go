@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/drd-project/drd/internal/config"
@@ -17,15 +18,22 @@ import (
 // DrdCertificateExpires goes by the same rule.
 const soonest = 28 * 24 * time.Hour
 
-// checkCertificateFiles looks at those that the configuration names. A server's own are seen when it is asked.
-func checkCertificateFiles(cfg *config.Config) []Check {
-	files := []struct{ name, path string }{
-		{"certificate etcd client", cfg.Etcd.CertFile},
-		{"certificate etcd CA", cfg.Etcd.CAFile},
+// certificateFile has the certificate whose dates count.
+type certificateFile struct {
+	name, path string
+	read       func(path string) (*x509.Certificate, error)
+}
+
+// checkCertificateFiles looks at those that the configuration names. etcdShows are the certificates that each of etcd's members showed,
+// its own first.
+func checkCertificateFiles(cfg *config.Config, etcdShows [][]*x509.Certificate) []Check {
+	files := []certificateFile{
+		{"certificate etcd client", cfg.Etcd.CertFile, FirstToEnd},
+		{"certificate etcd CA", cfg.Etcd.CAFile, func(path string) (*x509.Certificate, error) { return Authority(path, etcdShows) }},
 	}
 	for _, t := range cfg.Targets {
 		if t.S3 != nil {
-			files = append(files, struct{ name, path string }{"certificate target " + t.Name + " CA", t.S3.CAFile})
+			files = append(files, certificateFile{"certificate target " + t.Name + " CA", t.S3.CAFile, func(path string) (*x509.Certificate, error) { return Authority(path, nil) }})
 		}
 	}
 	var checks []Check
@@ -33,23 +41,57 @@ func checkCertificateFiles(cfg *config.Config) []Check {
 		if f.path == "" {
 			continue
 		}
-		first, err := FirstToEnd(f.path)
+		c, err := f.read(f.path)
 		if err != nil {
 			checks = append(checks, fail(f.name, err))
 			continue
 		}
-		checks = append(checks, checkValidity(f.name, f.path, first, time.Now()))
+		checks = append(checks, checkValidity(f.name, f.path, c, time.Now()))
 	}
 	return checks
 }
 
 // FirstToEnd is the certificate of a PEM file that ends before the others: a chain breaks there. Keys beside it are not looked at.
 func FirstToEnd(path string) (*x509.Certificate, error) {
+	all, err := certificatesIn(path)
+	if err != nil {
+		return nil, err
+	}
+	return slices.MinFunc(all, byEnd), nil
+}
+
+// Authority is the certificate of a PEM file of authorities whose end matters: the last to end of those that vouch for what a server
+// shows, and of several servers the first of these. During a rotation the old one and the new one stand side by side, and one that has
+// ended and that nobody needs is no harm. Where none of them vouches for anything shown, it is the last to end of all.
+func Authority(path string, shown [][]*x509.Certificate) (*x509.Certificate, error) {
+	all, err := certificatesIn(path)
+	if err != nil {
+		return nil, err
+	}
+	var needed []*x509.Certificate
+	for _, chain := range shown {
+		vouching := slices.DeleteFunc(slices.Clone(all), func(authority *x509.Certificate) bool {
+			return !slices.ContainsFunc(chain, func(c *x509.Certificate) bool { return c.CheckSignatureFrom(authority) == nil })
+		})
+		if len(vouching) > 0 {
+			needed = append(needed, slices.MaxFunc(vouching, byEnd))
+		}
+	}
+	if len(needed) > 0 {
+		return slices.MinFunc(needed, byEnd), nil
+	}
+	return slices.MaxFunc(all, byEnd), nil
+}
+
+func byEnd(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }
+
+// certificatesIn are those of a PEM file, one at least.
+func certificatesIn(path string) ([]*x509.Certificate, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read a certificate: %w", err)
 	}
-	var first *x509.Certificate
+	var all []*x509.Certificate
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
 			continue // the key may stand beside it
@@ -58,14 +100,12 @@ func FirstToEnd(path string) (*x509.Certificate, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read a certificate in %s: %w", path, err)
 		}
-		if first == nil || c.NotAfter.Before(first.NotAfter) {
-			first = c
-		}
+		all = append(all, c)
 	}
-	if first == nil {
+	if len(all) == 0 {
 		return nil, fmt.Errorf("%s holds no PEM certificate", path)
 	}
-	return first, nil
+	return all, nil
 }
 
 // checkValidity compares the dates of a certificate, which where names, with now.

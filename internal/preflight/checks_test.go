@@ -1,19 +1,22 @@
 package preflight
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/config"
+	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/s3"
 	"github.com/drd-project/drd/internal/seal"
 	"github.com/drd-project/drd/internal/seal/sealtest"
@@ -97,14 +100,20 @@ func TestIdentities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	log := newLogged(t)
 	cfg := Config{Settings: &config.Config{Signing: config.Signing{KeyFile: filepath.Join(dir, "signing.key")}}, Recipients: own}
-	wants(t, checkIdentities(cfg), OK, "none")
+	wants(t, checkIdentities(log.ctx, cfg), OK, "none that opens the backups is in "+filepath.Join(dir, "identity.txt")+"; no other place was looked at")
 	write("identity.txt", foreign)
-	wants(t, checkIdentities(cfg), OK, "none")
+	wants(t, checkIdentities(log.ctx, cfg), OK, "none")
 	path := write("identity.txt", identity)
-	wants(t, checkIdentities(cfg), Warn, path+" opens the backups of this node")
+	wants(t, checkIdentities(log.ctx, cfg), Warn, path+" opens the backups of this node")
 	cfg.Settings.Verify.IdentityFile = path
-	wants(t, checkIdentities(cfg), OK, "the drills' own, "+path)
+	wants(t, checkIdentities(log.ctx, cfg), OK, "the drills' own, "+path)
+	if c, err := audit.Verify(log.cfg.AuditFile); err != nil || c.Records != 3 { // each time that it was read
+		t.Errorf("%+v, %v", c, err)
+	}
+	write("identity.txt", foreign) // which proves nothing of this node's
+	wants(t, checkIdentities(log.ctx, cfg), Fail, path+" (verify.identity_file) opens nothing")
 }
 
 func TestTrust(t *testing.T) {
@@ -141,7 +150,12 @@ func TestFiles(t *testing.T) {
 	if err := os.Mkdir(state, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Settings: &config.Config{}, ConfigFile: file, StateDir: state}
+	target, log := filepath.Join(dir, "nas"), filepath.Join(state, "audit.jsonl")
+	if err := errors.Join(os.MkdirAll(filepath.Join(target, "prod"), 0o700), os.WriteFile(log, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	settings := &config.Config{Cluster: "prod", Targets: []config.Target{{Name: "nas", Dir: target}}}
+	cfg := Config{Settings: settings, ConfigFile: file, StateDir: state, AuditFile: log}
 	for _, c := range []struct {
 		path   string
 		mode   os.FileMode
@@ -154,6 +168,13 @@ func TestFiles(t *testing.T) {
 		{dir, 0o777, Warn, "other users can change " + dir + " (mode 0777)"},
 		{dir, 0o777 | os.ModeSticky, OK, "nobody else"},
 		{state, 0o755, Warn, state + " is open to other users (mode 0755)"},
+		{state, 0o700, OK, "nobody else"},
+		{target, 0o777, Warn, "other users can change " + target + " (mode 0777)"},
+		{target, 0o755, OK, "nobody else"},
+		{filepath.Join(target, "prod"), 0o770, Warn, "other users can change " + target + "/prod (mode 0770)"},
+		{filepath.Join(target, "prod"), 0o700, OK, "nobody else"},
+		{log, 0o640, Warn, log + " is open to other users (mode 0640)"},
+		{log, 0o600, OK, "nobody else"},
 	} {
 		if err := os.Chmod(c.path, c.mode); err != nil {
 			t.Fatal(err)
@@ -165,6 +186,57 @@ func TestFiles(t *testing.T) {
 		wants(t, checks[0], c.status, c.detail)
 	}
 }
+
+// TestAuditFile: what cannot be appended to records nothing; the files before it are looked at, too.
+func TestAuditFile(t *testing.T) {
+	newest := filepath.Join(t.TempDir(), "audit.jsonl")
+	if err := checkAppend(newest); err != nil || len(auditFiles(newest)) != 0 {
+		t.Errorf("before the first record: %v", err)
+	}
+	older := strings.TrimSuffix(newest, ".jsonl") + "-000000000007.jsonl"
+	if err := errors.Join(os.WriteFile(newest, nil, 0o600), os.WriteFile(older, nil, 0o600), checkAppend(newest)); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{older, newest}, auditFiles(newest)); diff != "" {
+		t.Error(diff)
+	}
+	if err := errors.Join(os.Rename(newest, older), os.Symlink(older, newest)); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, fail("audit log", checkAppend(newest)), Fail, "nothing can be recorded, so that nothing is pruned either: open "+newest+": too many levels of symbolic links")
+}
+
+// TestOwners: files of somebody else are found whatever their mode, those of etcd are etcd's affair.
+func TestOwners(t *testing.T) {
+	info, err := os.Stat("/proc/self/fd") // of this user
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ownedAlone("/a b", foreignInfo{info}, true); err == nil || !strings.Contains(err.Error(), "/a b belongs to user 65534") || strings.Join(hint.Of(err), "") != "chown root:root '/a b'" {
+		t.Errorf("%v, %q", err, hint.Of(err))
+	}
+	cfg := Config{ConfigFile: "/etc/drd/config.yaml", Settings: &config.Config{
+		Etcd:    config.Etcd{CAFile: "/etcd/ca", CertFile: "/etcd/cert", KeyFile: "/etcd/key", PasswordFile: "/etc/drd/password"},
+		Seal:    config.Seal{RecipientsFile: "/etc/drd/recipients"},
+		Signing: config.Signing{KeyFile: "/etc/drd/signing.key"},
+		Trust:   config.Trust{File: "/etc/drd/trust"},
+		Targets: []config.Target{{S3: &config.S3{CAFile: "/etc/drd/ca", CredentialsFile: "/etc/drd/s3"}}},
+		Verify:  config.Verify{IdentityFile: "/etc/drd/identity", EtcdBinary: "/opt/etcd"},
+		Metrics: config.Metrics{WebConfigFile: "/etc/drd/web", HeartbeatURLFile: "/etc/drd/heartbeat", Textfile: "/var/lib/node_exporter/drd.prom"},
+	}}
+	want := []string{
+		"/etc/drd/config.yaml", "/etc/drd/password", "/etc/drd/recipients", "/etc/drd/signing.key", "/etc/drd/trust", "/etc/drd/ca", "/etc/drd/s3",
+		"/etc/drd/identity", "/opt/etcd", "/etc/drd/web", "/etc/drd/heartbeat",
+	}
+	if diff := cmp.Diff(want, filesOf(cfg)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// foreignInfo is of a file of nobody's.
+type foreignInfo struct{ os.FileInfo }
+
+func (foreignInfo) Sys() any { return &syscall.Stat_t{Uid: 65534} }
 
 func TestMemory(t *testing.T) {
 	meminfo := filepath.Join(t.TempDir(), "meminfo")
@@ -216,15 +288,20 @@ func TestUnit(t *testing.T) {
 		"drop-ins":        {strings.Replace(running, "DropInPaths=", "DropInPaths=/etc/a.conf /etc/b.conf", 1), "[Service]\n", []string{"ok: service: ", "ok: unit: adapted by /etc/a.conf /etc/b.conf"}},
 		"drift":           {running, "[Service]\nProtectSystem=strict\n", []string{"ok: service: ", "warning: unit: is not the unit of this drd"}},
 		"not reloaded":    {strings.Replace(running, "Reload=no", "Reload=yes", 1), "[Service]\n", []string{"ok: service: ", "warning: unit: still goes by what was there before"}},
-		"not at boot":     {strings.Replace(running, "=enabled", "=disabled", 1), "", []string{"warning: service: not be after the next boot", "ok: unit: "}},
-		"stopped":         {strings.Replace(running, "=active", "=failed", 1), "", []string{"warning: service: is failed", "ok: unit: "}},
-		"unknown":         {"LoadState=not-found\nActiveState=inactive", "", []string{"warning: service: is not known to systemd"}},
-		"no systemd":      {"", "", []string{"warning: service: is not known to systemd"}},
-		"unit gone":       {running + "x", "[Service]\n", []string{"ok: service: ", "warning: unit: no such file"}},
+		"not at boot":     {strings.Replace(running, "=enabled", "=disabled", 1), "", []string{"warning: service: will not run after the next boot", "ok: unit: "}},
+		"masked":          {strings.Replace(running, "=enabled", "=masked", 1), "", []string{"warning: service: will not run after the next boot: its unit file is masked", "ok: unit: "}},
+		"for this boot":   {strings.Replace(running, "=enabled", "=enabled-runtime", 1), "", []string{"warning: service: will not run after the next boot", "ok: unit: "}},
+		"all is well":     {running + "\nStatusText=last snapshot a; next b", "", []string{"ok: service: is active, and says: last snapshot a; next b", "ok: unit: "}},
+		"in trouble": {running + "\nStatusText=no snapshot yet; the snapshot of 2026-11-23 00:00:00 UTC failed (attempt 2): connect to etcd: permission denied", "",
+			[]string{"warning: service: failed (attempt 2): connect to etcd: permission denied", "ok: unit: "}},
+		"stopped":    {strings.Replace(running, "=active", "=failed", 1), "", []string{"warning: service: is failed", "ok: unit: "}},
+		"unknown":    {"LoadState=not-found\nActiveState=inactive", "", []string{"warning: service: is not known to systemd"}},
+		"no systemd": {"", "", []string{"warning: service: is not known to systemd"}},
+		"unit gone":  {running + "x", "[Service]\n", []string{"ok: service: ", "warning: unit: no such file"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			systemctl(t, c.says)
-			checks := checkUnit(t.Context(), "drd.service", c.shipped)
+			_, checks := checkUnit(t.Context(), Config{Unit: "drd.service", UnitFile: c.shipped})
 			if len(checks) != len(c.want) {
 				t.Fatalf("%+v, want %q", checks, c.want)
 			}
@@ -237,15 +314,8 @@ func TestUnit(t *testing.T) {
 		})
 	}
 	t.Setenv("PATH", t.TempDir())
-	if checks := checkUnit(t.Context(), "drd.service", ""); len(checks) != 1 || !strings.Contains(checks[0].Detail, "no systemctl") {
+	if _, checks := checkUnit(t.Context(), Config{Unit: "drd.service"}); len(checks) != 1 || !strings.Contains(checks[0].Detail, "no systemctl") {
 		t.Errorf("%+v", checks)
-	}
-}
-
-func TestAudit(t *testing.T) {
-	wants(t, checkAudit(t.Context(), func(context.Context) (string, error) { return "3 records", nil }), OK, "3 records")
-	if got := checkAudit(t.Context(), func(context.Context) (string, error) { return "", errors.New("line 2 was changed") }); got.Status != Fail || got.Detail != "line 2 was changed" {
-		t.Errorf("%+v", got)
 	}
 }
 

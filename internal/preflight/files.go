@@ -6,8 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/hint"
@@ -19,16 +22,13 @@ import (
 func checkFiles(cfg Config) []Check {
 	const name = "files"
 	var checks []Check
-	seen := 0
+	seen := make(map[string]bool)
 	look := func(path string, private bool) {
-		if path == "" {
+		info, err := os.Stat(path)
+		if seen[path] || errors.Is(err, fs.ErrNotExist) { // what needs it says so
 			return
 		}
-		info, err := os.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return // what needs it says so
-		}
-		seen++
+		seen[path] = true
 		if err == nil {
 			err = ownedAlone(path, info, private)
 		}
@@ -36,31 +36,81 @@ func checkFiles(cfg Config) []Check {
 			checks = append(checks, warn(name, err))
 		}
 	}
-	for _, path := range filesOf(cfg) {
-		look(path, false)
+	for _, path := range append(auditFiles(cfg.AuditFile), cfg.StateDir, cfg.Settings.RuntimeDir) {
 		if path != "" {
-			look(filepath.Dir(path), false)
+			look(path, true)
 		}
 	}
-	look(cfg.StateDir, true)
-	look(cfg.Settings.RuntimeDir, true)
-	if len(checks) == 0 && seen > 0 {
+	for _, path := range filesOf(cfg) {
+		look(path, false)
+		look(filepath.Dir(path), false)
+	}
+	for _, path := range targetDirs(cfg) {
+		look(path, false)
+	}
+	if len(checks) == 0 && len(seen) > 0 {
 		return []Check{ok(name, "nobody else can change drd's files and directories or enter its state")}
 	}
 	return checks
 }
 
-// filesOf are the configuration and what it names that is drd's.
+// filesOf are the configuration and the files that it names and that are drd's.
 func filesOf(cfg Config) []string {
-	s := cfg.Settings
-	paths := []string{cfg.ConfigFile, s.Seal.RecipientsFile, s.Signing.KeyFile, s.Trust.File, s.Etcd.PasswordFile, s.Verify.IdentityFile, s.Metrics.WebConfigFile}
-	for _, t := range s.Targets {
-		if t.S3 != nil {
-			paths = append(paths, t.S3.CredentialsFile, t.S3.CAFile)
+	var paths []string
+	if cfg.ConfigFile != "" {
+		paths = append(paths, cfg.ConfigFile)
+	}
+	for _, p := range cfg.Settings.Paths() {
+		if !p.Written() && !etcds(p) {
+			paths = append(paths, p.Name)
 		}
 	}
-	if s.Verify != (config.Verify{}) {
-		paths = append(paths, s.Verify.EtcdBinary)
+	return paths
+}
+
+// etcds says that a file is etcd's own.
+func etcds(p config.Path) bool {
+	return slices.Contains([]string{"etcd.ca_file", "etcd.cert_file", "etcd.key_file"}, p.Key)
+}
+
+// auditFiles are the newest file of the audit log and those before it, which lie beside it and have names that begin like its own.
+func auditFiles(newest string) []string {
+	if newest == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(filepath.Dir(newest))
+	if err != nil {
+		return nil // what needs the directory says so
+	}
+	var paths []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), strings.TrimSuffix(filepath.Base(newest), ".jsonl")) {
+			paths = append(paths, filepath.Join(filepath.Dir(newest), e.Name()))
+		}
+	}
+	return paths
+}
+
+// checkAppend opens the audit log as its writer does. A log that is not there yet is made.
+func checkAppend(newest string) error {
+	file, err := os.OpenFile(newest, os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return hint.New(fmt.Errorf("nothing can be recorded, so that nothing is pruned either: %w", err),
+			"it has to be a file of root's own, and no link, in a directory that can be written: `ls -l %s`", quoted(newest))
+	}
+	return file.Close()
+}
+
+// targetDirs are those of directory targets, and in them those of the cluster: who may write there may delete backups.
+func targetDirs(cfg Config) []string {
+	var paths []string
+	for _, t := range cfg.Settings.Targets {
+		if t.Dir != "" {
+			paths = append(paths, t.Dir, filepath.Join(t.Dir, cfg.Settings.Cluster))
+		}
 	}
 	return paths
 }

@@ -1,22 +1,28 @@
 package preflight
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"filippo.io/age"
+
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/seal"
 )
 
 // checkKeys looks at what seals, what signs, and whom this node believes.
-func checkKeys(cfg Config, found cluster) []Check {
+func checkKeys(ctx context.Context, cfg Config, found cluster) []Check {
 	var checks []Check
 	if cfg.Recipients != nil {
-		checks = append(checks, checkRecipients(cfg.Recipients), checkIdentities(cfg))
+		checks = append(checks, checkRecipients(cfg.Recipients), checkIdentities(ctx, cfg))
 	}
 	if cfg.Signer != nil {
 		checks = append(checks, checkSigner(cfg), checkTrust(cfg, len(found.members)))
@@ -60,20 +66,29 @@ func checkRecipients(r *seal.Recipients) Check {
 }
 
 // checkIdentities looks for an identity that opens the backups of this node and was left on it, where keygen would have
-// put it. The one that drills are made with is there because somebody said so.
-func checkIdentities(cfg Config) Check {
+// put it. The one that drills are made with is there because somebody said so, and has to open them.
+func checkIdentities(ctx context.Context, cfg Config) Check {
 	const name = "identities"
 	drill := cfg.Settings.Verify.IdentityFile
-	for _, path := range nearbyIdentities(cfg) {
-		if path != drill && opens(path, cfg.Recipients) {
+	nearby := nearbyIdentities(cfg)
+	for _, path := range nearby {
+		if path != drill && opens(ctx, path, cfg.Recipients) {
 			return warn(name, hint.New(fmt.Errorf("%s opens the backups of this node: who takes the node can read all of them", path),
 				"keep it elsewhere, more than once, and remove it here"))
 		}
 	}
-	if drill != "" && opens(drill, cfg.Recipients) {
-		return ok(name, "the drills' own, %s, opens the backups of this node; no other was found here", drill)
+	looked := strings.Join(nearby, ", ")
+	if looked == "" {
+		looked = "no other file"
 	}
-	return ok(name, "none that opens the backups was found on this node")
+	switch {
+	case drill == "":
+		return ok(name, "none that opens the backups is in %s; no other place was looked at", looked)
+	case opens(ctx, drill, cfg.Recipients):
+		return ok(name, "the drills' own, %s, opens the backups of this node; of others, looked at: %s", drill, looked)
+	}
+	return fail(name, hint.New(fmt.Errorf("%s (verify.identity_file) opens nothing that is sealed for the recipients of this node: no drill can prove a backup", drill),
+		"give it the identity of one of seal's recipients, or leave it out: the node then proves what it made itself since its last boot"))
 }
 
 // nearbyIdentities are identity.txt beside the files that keygen makes with it.
@@ -89,8 +104,15 @@ func nearbyIdentities(cfg Config) []string {
 }
 
 // opens says whether a file has an identity of one of the recipients. What is not there or cannot be read opens nothing.
-func opens(path string, r *seal.Recipients) bool {
-	ids, err := seal.LoadIdentities([]string{path}, nil)
+func opens(ctx context.Context, path string, r *seal.Recipients) bool {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	var ids []age.Identity
+	err := audit.During(ctx, audit.Event{Name: audit.IdentityLoad, Object: path}, func() (err error) {
+		ids, err = seal.LoadIdentities([]string{path}, nil)
+		return err
+	})
 	if err != nil {
 		return false
 	}

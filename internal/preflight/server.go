@@ -19,9 +19,9 @@ const askTimeout = 10 * time.Second
 
 // answer is what any HTTP server tells about itself, whatever it says.
 type answer struct {
-	certificate *x509.Certificate // nil: no TLS
-	ahead       time.Duration     // this machine's clock, of the server's
-	clockErr    error             // why ahead is not known
+	shown    []*x509.Certificate // its own first; none: no TLS
+	ahead    time.Duration       // this machine's clock, of the server's
+	clockErr error               // why ahead is not known
 }
 
 // ask sends a HEAD without credentials: also a refusal has a date. The dates of the certificate are all that is read of the
@@ -47,8 +47,8 @@ func ask(ctx context.Context, address string, own *tls.Certificate, proxy func(*
 	took := time.Since(began)
 	_ = resp.Body.Close() // of a HEAD, which has none
 	var a answer
-	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
-		a.certificate = resp.TLS.PeerCertificates[0]
+	if resp.TLS != nil {
+		a.shown = resp.TLS.PeerCertificates
 	}
 	date, err := http.ParseTime(resp.Header.Get("Date"))
 	if err != nil {
@@ -61,13 +61,13 @@ func ask(ctx context.Context, address string, own *tls.Certificate, proxy func(*
 }
 
 // checkEtcdServers asks each member for its certificate and its time. The cluster's turns and the snapshots' names go by the
-// clocks of all nodes. That a member does not answer is said by what needs it.
-func checkEtcdServers(ctx context.Context, cfg config.Etcd, members []etcd.Member) []Check {
+// clocks of all nodes. That a member does not answer is said by what needs it. shown are all certificates, by member.
+func checkEtcdServers(ctx context.Context, cfg config.Etcd, members []etcd.Member) (shown [][]*x509.Certificate, checks []Check) {
 	var own *tls.Certificate
 	if cfg.CertFile != "" { // a member logs each client that shows none
 		pair, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
 		if err != nil {
-			return nil // connecting has said so
+			return nil, nil // connecting has said so
 		}
 		own = &pair
 	}
@@ -79,21 +79,23 @@ func checkEtcdServers(ctx context.Context, cfg config.Etcd, members []etcd.Membe
 		if err != nil {
 			continue
 		}
-		if c := a.certificate; c != nil && (first == nil || c.NotAfter.Before(first.NotAfter)) {
-			first, where = c, "that of "+address
+		if len(a.shown) > 0 {
+			shown = append(shown, a.shown)
+			if c := a.shown[0]; first == nil || c.NotAfter.Before(first.NotAfter) {
+				first, where = c, "that of "+address
+			}
 		}
 		if a.clockErr == nil && (whose == "" || cmp.Compare(a.ahead.Abs(), furthest.Abs()) > 0) {
 			furthest, whose = a.ahead, address
 		}
 	}
-	var checks []Check
 	if first != nil {
 		checks = append(checks, checkValidity("certificate etcd server", where, first, time.Now()))
 	}
 	if whose != "" {
 		checks = append(checks, compareClocks("clock etcd", whose, furthest))
 	}
-	return checks
+	return shown, checks
 }
 
 // serversOf are the configured endpoints and what the members say of themselves, each once. Sockets of the file system

@@ -2,7 +2,10 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/hint"
@@ -17,23 +20,42 @@ func checkTarget(ctx context.Context, cfg Config, t replicate.Target, dbSize int
 	ctx, cancel := context.WithTimeout(ctx, targetTimeout)
 	defer cancel()
 	bucket := bucketCheck{bucket: bucketOf(t.Repo.Bucket()), settings: cfg.Settings, target: t, name: name}
+	location := t.Repo.Bucket().Location()
+	path, err := dir.ParseURL(location)
+	isDir := err == nil
+	if isDir {
+		if err := mounted(path, "/etc/fstab", "/proc/self/mountinfo"); err != nil {
+			return []Check{fail(name, err)} // before anything is written there
+		}
+	}
 	does, probe := "lists, stores and refuses to overwrite", t.Repo.Probe
 	if cfg.ReadOnly {
 		does, probe = "lists", func(ctx context.Context) error { return lists(ctx, t) }
 	}
-	if err := probe(ctx); err != nil {
+	checks := []Check{ok(name, "%s %s", location, does)}
+	switch err := probe(ctx); {
+	case errors.Is(err, storage.ErrLeft):
+		checks = []Check{warn(name, err)}
+	case err != nil:
 		return append([]Check{fail(name, err)}, bucket.server(ctx)...) // which may be why
 	}
-	location := t.Repo.Bucket().Location()
-	checks := []Check{ok(name, "%s %s", location, does)}
-	if path, err := dir.ParseURL(location); err == nil && !cfg.ReadOnly { // an object store has no end
-		checks = append(checks, checkRoom(name+" room", path, dbSize),
-			ok(name+" delete", "a directory: whoever is root on this node can delete; keep a copy where that is not so, too"))
+	if isDir && !cfg.ReadOnly { // an object store has no end
+		checks = append(checks, checkRoom(name+" room", path, dbSize), ok(name+" delete", "%s", whoDeletes(path, cfg.StateDir)))
 	}
 	if bucket.bucket != nil {
 		checks = append(checks, bucket.run(ctx, cfg.ReadOnly)...)
 	}
 	return checks
+}
+
+// whoDeletes says what a directory does not protect from.
+func whoDeletes(path, stateDir string) string {
+	const always = "a directory: whoever is root on this node can delete; keep a copy where that is not so, too"
+	var target, state unix.Stat_t
+	if unix.Stat(path, &target) == nil && unix.Stat(stateDir, &state) == nil && target.Dev == state.Dev {
+		return always + ". It is on the same file system as state_dir: what takes that disk takes the copies, too"
+	}
+	return always
 }
 
 // lists asks a target for the first of its snapshots; that there is none is no error.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,17 +17,21 @@ import (
 // unitTimeout bounds one question of systemd.
 const unitTimeout = 10 * time.Second
 
-// checkUnit asks systemd whether the service runs, begins at a boot, and is what this drd ships.
-func checkUnit(ctx context.Context, unit, shipped string) []Check {
+// checkUnit asks systemd whether the service runs, begins at a boot, is what this drd ships, and can reach what it needs.
+func checkUnit(ctx context.Context, cfg Config) (running bool, checks []Check) {
+	unit := cfg.Unit
 	properties, err := showUnit(ctx, unit)
 	if errors.Is(err, exec.ErrNotFound) {
-		return []Check{warn("service", errors.New("there is no systemctl on this host: see to it that drd daemon runs"))}
+		return false, []Check{warn("service", errors.New("there is no systemctl on this host: see to it that drd daemon runs"))}
 	}
 	if err != nil || properties["LoadState"] == "not-found" || properties["ActiveState"] == "" {
-		return []Check{warn("service", hint.New(fmt.Errorf("%s is not known to systemd: no scheduled snapshots are taken", unit), "install the package, or systemd/drd.service, then: systemctl enable --now %s", unit))}
+		return false, []Check{warn("service", hint.New(fmt.Errorf("%s is not known to systemd: no scheduled snapshots are taken", unit), "install the package, or systemd/drd.service, then: systemctl enable --now %s", unit))}
 	}
-	checks := []Check{checkRuns(unit, properties)}
-	return append(checks, checkDrift(unit, properties, shipped)...)
+	checks = append(checkRuns(unit, properties), checkDrift(unit, properties, cfg.UnitFile)...)
+	if pid, err := strconv.Atoi(properties["MainPID"]); err == nil && pid > 0 {
+		checks = append(checks, checkReach(ctx, cfg, pid)...)
+	}
+	return properties["ActiveState"] == "active", checks
 }
 
 // showUnit returns the properties of a unit that tell whether it runs, and as what.
@@ -33,7 +39,7 @@ func showUnit(ctx context.Context, unit string) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "systemctl", "show", unit,
-		"--property=LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload").Output()
+		"--property=LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,MainPID,StatusText").Output()
 	if err != nil {
 		return nil, fmt.Errorf("ask systemd for %s: %w", unit, err)
 	}
@@ -45,15 +51,44 @@ func showUnit(ctx context.Context, unit string) (map[string]string, error) {
 	return properties, nil
 }
 
-func checkRuns(unit string, properties map[string]string) Check {
+// atBoot are the states of a unit file with which something starts the unit at a boot: what is enabled for this boot only, or masked,
+// is not started at the next.
+var atBoot = []string{"enabled", "static", "alias", "indirect", "generated"}
+
+func checkRuns(unit string, properties map[string]string) []Check {
 	const name = "service"
-	switch state := properties["ActiveState"]; {
-	case state != "active":
-		return warn(name, hint.New(fmt.Errorf("%s is %s: no scheduled snapshots are taken", unit, state), "systemctl enable --now %s; journalctl -u %s says what happened", unit, unit))
-	case properties["UnitFileState"] == "disabled":
-		return warn(name, hint.New(fmt.Errorf("%s is active, and will not be after the next boot", unit), "systemctl enable %s", unit))
+	active, file := properties["ActiveState"], properties["UnitFileState"]
+	var checks []Check
+	if active != "active" {
+		checks = append(checks, warn(name, hint.New(fmt.Errorf("%s is %s: no scheduled snapshots are taken", unit, active),
+			"systemctl enable --now %s; journalctl -u %s says what happened; run drd check again when it runs, for what its sandbox lets it reach", unit, unit)))
 	}
-	return ok(name, "%s is active", unit)
+	if file != "" && !slices.Contains(atBoot, file) {
+		enable := "systemctl enable " + unit
+		if strings.HasPrefix(file, "masked") {
+			enable = "systemctl unmask " + unit + "; " + enable
+		}
+		checks = append(checks, warn(name, hint.New(fmt.Errorf("%s will not run after the next boot: its unit file is %s", unit, file), "%s", enable)))
+	}
+	status := properties["StatusText"]
+	if Troubled(status) {
+		checks = append(checks, warn(name, hint.New(fmt.Errorf("%s says: %s", unit, status), "journalctl -u %s has more of it", unit)))
+	}
+	switch {
+	case checks != nil:
+		return checks
+	case status == "":
+		return []Check{ok(name, "%s is active", unit)}
+	}
+	return []Check{ok(name, "%s is active, and says: %s", unit, status)}
+}
+
+// Troubled says that the daemon's line of status tells of something that it cannot do: it sees what this command, outside of its
+// sandbox, does not.
+func Troubled(status string) bool {
+	return slices.ContainsFunc([]string{"NOT RELOADED", " failed (attempt ", " has not been written since ", " waiting for ", " cannot be stored "}, func(words string) bool {
+		return strings.Contains(status, words)
+	})
 }
 
 // checkDrift compares the unit that systemd has with the one that belongs to this program. Drop-ins are how it is meant to be
