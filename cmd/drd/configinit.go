@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/distro"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/setup"
@@ -24,6 +25,11 @@ a configuration with comments. What only a person knows stands in it as CHANGE-M
 etcd by itself are known; etcd may be down. Only files are read, as root, and no file is ever overwritten.`,
 		Example: "  drd config init\n  drd config init --cluster prod-east --output -",
 		RunE: func(*cobra.Command, []string) error {
+			if cluster != "" {
+				if err := config.CheckCluster(cluster); err != nil {
+					return usageError{err}
+				}
+			}
 			if output == "" {
 				output = a.configFile
 			}

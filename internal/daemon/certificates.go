@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/url"
 
+	"github.com/drd-project/drd/internal/hello"
 	"github.com/drd-project/drd/internal/metrics"
 	"github.com/drd-project/drd/internal/preflight"
 )
@@ -18,7 +19,7 @@ func (h *hostWatch) far(ctx context.Context) {
 	h.file(metrics.CertificateEtcdCA, "", h.Etcd.CAFile, authority(h.shown))
 	if h.address != "" {
 		h.look("the certificate of the metrics", func() error {
-			shown, err := shownBy(ctx, h.address, nil)
+			shown, err := hello.Certificates(ctx, h.address, nil)
 			if plain := (tls.RecordHeaderError{}); errors.As(err, &plain) {
 				return nil // passwords without TLS
 			}
@@ -94,7 +95,7 @@ func (h *hostWatch) members(ctx context.Context) error {
 		if err != nil || u.Scheme != "https" {
 			continue
 		}
-		shown, err := shownBy(ctx, u.Host, own)
+		shown, err := hello.Certificates(ctx, u.Host, own)
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -109,21 +110,4 @@ func (h *hostWatch) members(ctx context.Context) error {
 		failed = append(failed, h.certificate(metrics.CertificateEtcdServer, "", soonest, nil))
 	}
 	return errors.Join(failed...)
-}
-
-// shownBy are the certificates of the server at host:port, its own first. Their dates are all that is read of the answer, and nothing
-// is sent, so they need not be trusted: an expired one would otherwise hide when it ended.
-func shownBy(ctx context.Context, address string, own *tls.Certificate) ([]*x509.Certificate, error) {
-	ctx, cancel := context.WithTimeout(ctx, farTimeout)
-	defer cancel()
-	cfg := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
-	if own != nil {
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own, nil }
-	}
-	conn, err := (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	return conn.(*tls.Conn).ConnectionState().PeerCertificates, nil
 }

@@ -24,8 +24,6 @@ const (
 	farEvery = time.Hour
 	// farRetry is when those are asked again who did not answer.
 	farRetry = 5 * time.Minute
-	// farTimeout bounds one question to another server.
-	farTimeout = 10 * time.Second
 )
 
 // Host is what this host's backups depend on apart from etcd and the targets: directories with room, and certificates and

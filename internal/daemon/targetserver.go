@@ -3,45 +3,28 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"fmt"
 	"net/http"
 	"os"
 	"time"
 
+	"github.com/drd-project/drd/internal/hello"
 	"github.com/drd-project/drd/internal/metrics"
 )
 
-// server tells of a target's server: how long its certificate is valid, and what its clock says. It is asked without credentials:
-// also a refusal has a date.
+// server tells of a target's server: how long its certificate is valid, and what its clock says.
 func (h *hostWatch) server(ctx context.Context, t HostTarget) error {
-	ctx, cancel := context.WithTimeout(ctx, farTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, t.Endpoint, nil)
+	a, err := hello.Ask(ctx, t.Endpoint, nil, http.ProxyFromEnvironment)
 	if err != nil {
 		return err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()                                    // with the proxy of the environment
-	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} // as in shownBy
-	transport.DisableKeepAlives = true
-	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	began := time.Now()
-	resp, err := client.Do(req)
+	if c := first(a.Certificates); c != nil {
+		h.metrics.SetCertificate(metrics.CertificateTargetServer, t.Name, c.NotBefore, c.NotAfter)
+	}
+	ahead, err := a.Ahead(h.now())
 	if err != nil {
 		return err
 	}
-	took := time.Since(began)
-	_ = resp.Body.Close() // of a HEAD, which has none
-	if resp.TLS != nil {
-		shown := resp.TLS.PeerCertificates[0]
-		h.metrics.SetCertificate(metrics.CertificateTargetServer, t.Name, shown.NotBefore, shown.NotAfter)
-	}
-	date, err := http.ParseTime(resp.Header.Get("Date"))
-	if err != nil {
-		return fmt.Errorf("the answer has no usable date: %w", err)
-	}
-	// The date is cut to the second, so that it is half a second old on average; and it was made on the way.
-	h.metrics.SetClockSkew(t.Name, h.now().Add(-took/2).Sub(date.Add(time.Second/2)))
+	h.metrics.SetClockSkew(t.Name, ahead)
 	return nil
 }
 

@@ -126,6 +126,33 @@ func TestDetect(t *testing.T) {
 			Evidence: []string{"/etc/rancher/k3s/config.yaml", "/etc/rancher/k3s/config.yaml.d/10.yaml", "/srv/k3s/server/db/etcd"},
 			Config:   map[string]any{"data-dir": "/srv/k3s", "etcd-arg": []any{"a=1", "b=2"}},
 		}},
+		"k3s with its directory among the arguments": {map[string]string{
+			"/etc/systemd/system/k3s.service": "[Service]\nExecStart=/usr/local/bin/k3s \\\n    server \\\n    # by hand\n    '--data-dir' \\\n    '/srv/k3s'\n",
+			"/etc/rancher/k3s/config.yaml":    "data-dir: /elsewhere\n",
+			"/srv/k3s/server/db/etcd/":        "",
+		}, Node{
+			Distro: "k3s", Endpoint: "https://127.0.0.1:2379", DataDir: "/srv/k3s/server/db/etcd", Unit: "k3s.service", ServerDir: "/srv/k3s/server",
+			Evidence: []string{"/etc/rancher/k3s/config.yaml", "/etc/systemd/system/k3s.service", "/srv/k3s/server/db/etcd"},
+			Config:   map[string]any{"data-dir": "/elsewhere"},
+		}},
+		"rke2 with its directory in a variable": {map[string]string{
+			"/usr/local/lib/systemd/system/rke2-server.service": "[Service]\nEnvironmentFile=-/etc/default/%N\nExecStart=/usr/local/bin/rke2 server\n",
+			"/etc/default/rke2-server":                          "RKE2_DATA_DIR=/srv/rke2\nRKE2_CONFIG_FILE=/srv/rke2.yaml\n",
+			"/srv/rke2.yaml":                                    "profile: cis\n",
+			"/srv/rke2/server/db/etcd/":                         "",
+		}, Node{
+			Distro: "rke2", Endpoint: "https://127.0.0.1:2379", DataDir: "/srv/rke2/server/db/etcd", Unit: "rke2-server.service", ServerDir: "/srv/rke2/server",
+			Manifests: "/srv/rke2/agent/pod-manifests",
+			Evidence:  []string{"/srv/rke2.yaml", "/usr/local/lib/systemd/system/rke2-server.service", "/etc/default/rke2-server", "/srv/rke2/server/db/etcd"},
+			Config:    map[string]any{"profile": "cis"},
+		}},
+		"kubeadm with a helper before etcd": {map[string]string{
+			"/etc/kubernetes/manifests/etcd.yaml": strings.Replace(etcdYAML, "  containers:\n", "  containers:\n  - name: logs\n    command: [tail, --data-dir=/wrong, \"--listen-client-urls=http://127.0.0.1:1\"]\n", 1),
+			"/etc/kubernetes/pki/etcd/ca.crt":     "x",
+		}, Node{
+			Distro: "kubeadm", Endpoint: "https://127.0.0.1:2379", DataDir: "/var/lib/etcd", CAFile: "/etc/kubernetes/pki/etcd/ca.crt",
+			Manifests: "/etc/kubernetes/manifests", Unit: "kubelet.service", Evidence: []string{"/etc/kubernetes/manifests/etcd.yaml"},
+		}},
 		"kubeadm": {map[string]string{
 			"/etc/kubernetes/manifests/etcd.yaml":             etcdYAML,
 			"/etc/kubernetes/pki/etcd/ca.crt":                 "x",
@@ -210,10 +237,14 @@ func TestNoEtcd(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		"empty":           {nil, "neither RKE2, k3s nor kubeadm"},
-		"agent":           {map[string]string{"/var/lib/rancher/rke2/agent/": ""}, "it is an agent"},
-		"sqlite":          {map[string]string{"/var/lib/rancher/k3s/server/db/state.db": "x"}, "SQLite"},
-		"external kine":   {map[string]string{"/var/lib/rancher/k3s/server/": "", "/etc/rancher/k3s/config.yaml": "datastore-endpoint: mysql://user:Planted0Secret@h\n"}, "external database"},
+		"empty":         {nil, "neither RKE2, k3s nor kubeadm"},
+		"agent":         {map[string]string{"/var/lib/rancher/rke2/agent/": ""}, "it is an agent"},
+		"sqlite":        {map[string]string{"/var/lib/rancher/k3s/server/db/state.db": "x"}, "SQLite"},
+		"external kine": {map[string]string{"/var/lib/rancher/k3s/server/": "", "/etc/rancher/k3s/config.yaml": "datastore-endpoint: mysql://user:Planted0Secret@h\n"}, "external database"},
+		"external by argument": {map[string]string{
+			"/var/lib/rancher/k3s/server/":    "",
+			"/etc/systemd/system/k3s.service": "[Service]\nExecStart=/usr/local/bin/k3s server --datastore-endpoint=mysql://user:Planted0Secret@h\n",
+		}, "external database"},
 		"no etcd role":    {map[string]string{"/var/lib/rancher/rke2/server/tls/": ""}, "no directory /var/lib/rancher/rke2/server/db/etcd"},
 		"microk8s":        {map[string]string{"/var/snap/microk8s/current/var/kubernetes/backend/": ""}, "dqlite"},
 		"external etcd":   {map[string]string{"/etc/kubernetes/manifests/kube-apiserver.yaml": "spec: {containers: [{command: [kube-apiserver, \"--etcd-servers=https://10.1.1.1:2379\"]}]}\n"}, "https://10.1.1.1:2379"},

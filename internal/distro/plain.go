@@ -1,7 +1,6 @@
 package distro
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"maps"
@@ -40,47 +39,46 @@ func (plain) find(h host) (*Node, error) {
 
 // process finds an etcd that runs, and what it was started with.
 func process(h host) (settings, []string) {
+	number, args := h.process("etcd")
+	if number == "" {
+		return nil, nil
+	}
+	s := fromEnvironment(strings.Split(string(h.read(path.Join("/proc", number, "environ"))), "\x00"))
+	maps.Copy(s, fromFlags(args)) // flags win
+	return s, []string{"process " + number}
+}
+
+// process is the first that runs a program, by its number, and its arguments.
+func (h host) process(program string) (number string, args []string) {
 	for _, name := range h.list("/proc") {
 		if _, err := strconv.Atoi(name); err != nil {
 			continue
 		}
-		args := strings.Split(strings.TrimRight(string(h.read(path.Join("/proc", name, "cmdline"))), "\x00"), "\x00")
-		if path.Base(args[0]) != "etcd" {
-			continue
+		words := strings.Split(strings.TrimRight(string(h.read(path.Join("/proc", name, "cmdline"))), "\x00"), "\x00")
+		if path.Base(words[0]) == program {
+			return name, words[1:]
 		}
-		s := fromEnvironment(strings.Split(string(h.read(path.Join("/proc", name, "environ"))), "\x00"))
-		maps.Copy(s, fromFlags(args[1:])) // flags win
-		return s, []string{"process " + name}
 	}
-	return nil, nil
+	return "", nil
+}
+
+// ProcessSettings are those of a program that runs on the node, by the names of its flags without dashes; nil where it does not.
+func ProcessSettings(root, program string) map[string]string {
+	number, args := host{root}.process(program)
+	if number == "" {
+		return nil
+	}
+	return fromFlags(args)
 }
 
 // service reads the systemd unit of an etcd that may not run now.
 func service(h host) (settings, []string) {
-	unit := h.first("/etc/systemd/system/etcd.service", "/usr/lib/systemd/system/etcd.service", "/lib/systemd/system/etcd.service")
-	if unit == "" {
+	variables, args, evidence := h.service("etcd.service")
+	if evidence == nil {
 		return nil, nil
 	}
-	evidence := []string{unit}
-	var variables, flags []string
-	text := bytes.ReplaceAll(h.read(unit), []byte("\\\n"), nil)
-	for line := range strings.Lines(string(text)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		switch key {
-		case "Environment":
-			variables = append(variables, strings.Fields(strings.ReplaceAll(value, `"`, ""))...)
-		case "EnvironmentFile":
-			file := strings.TrimPrefix(value, "-")
-			variables = append(variables, environmentFile(h.read(file))...)
-			if h.exists(file) {
-				evidence = append(evidence, file)
-			}
-		case "ExecStart":
-			flags = strings.Fields(strings.NewReplacer(`"`, "", `'`, "").Replace(value))
-		}
-	}
 	s := fromEnvironment(variables)
-	maps.Copy(s, fromFlags(flags))
+	maps.Copy(s, fromFlags(args))
 	return s, evidence
 }
 

@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -16,18 +17,20 @@ type rancher struct{ name string }
 func (r rancher) Name() string { return r.name }
 
 func (r rancher) find(h host) (*Node, error) {
-	files, config := r.config(h)
-	dataDir := "/var/lib/rancher/" + r.name
-	if d, given := config["data-dir"].(string); given {
-		dataDir = d
+	flags, variables, evidence := r.started(h)
+	files, config := r.config(h, cmp.Or(flags["config"], variables["config"]))
+	dataDir := cmp.Or(flags["data-dir"], text(config["data-dir"]), variables["data-dir"], "/var/lib/rancher/"+r.name)
+	if flags["data-dir"] != "" || variables["data-dir"] != "" {
+		files = append(files, evidence...)
 	}
+	external := flags["datastore-endpoint"] + text(config["datastore-endpoint"]) + variables["datastore-endpoint"]
 	server := path.Join(dataDir, "server")
 	switch {
 	case !h.exists(server) && !h.exists(path.Join(dataDir, "agent")):
 		return nil, nil
 	case !h.exists(server):
 		return nil, without("run this on a server node", "it is an agent")
-	case config["datastore-endpoint"] != nil:
+	case external != "":
 		return nil, without("back up that database by its own means", "the cluster is kept in an external database (datastore-endpoint)")
 	case !h.exists(path.Join(server, "db/etcd")) && h.exists(path.Join(server, "db/state.db")):
 		return nil, without("begin with --cluster-init to have etcd", "the cluster is kept in SQLite (%s/db/state.db)", server)
@@ -36,11 +39,38 @@ func (r rancher) find(h host) (*Node, error) {
 	}
 	n := &Node{Evidence: append(files, path.Join(server, "db/etcd")), DataDir: path.Join(server, "db/etcd"), ServerDir: server, Config: config}
 	r.client(h, n)
-	n.Unit = r.name + ".service"
+	n.Unit = r.unit()
 	if r.name == "rke2" {
-		n.Unit, n.Manifests = "rke2-server.service", path.Join(dataDir, "agent/pod-manifests")
+		n.Manifests = path.Join(dataDir, "agent/pod-manifests")
 	}
 	return n, nil
+}
+
+// unit is the service of a server.
+func (r rancher) unit() string {
+	if r.name == "rke2" {
+		return "rke2-server.service"
+	}
+	return r.name + ".service"
+}
+
+// started is with which flags and variables the service begins. Flags go before the configuration, which goes before variables.
+func (r rancher) started(h host) (flags, variables settings, evidence []string) {
+	env, args, evidence := h.service(r.unit())
+	flags, variables = fromFlags(args), make(settings)
+	prefix := strings.ToUpper(r.name) + "_"
+	for _, s := range []struct{ long, short, variable string }{{"data-dir", "d", "DATA_DIR"}, {"config", "c", "CONFIG_FILE"}, {"datastore-endpoint", "", "DATASTORE_ENDPOINT"}} {
+		flags[s.long] = cmp.Or(flags[s.long], flags[s.short])
+		variables[s.long] = variable(env, prefix+s.variable)
+	}
+	return flags, variables, evidence
+}
+
+func text(v any) string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(v)
 }
 
 // client finds how to reach the member. Its own configuration file is written by RKE2 and k3s at every start.
@@ -58,8 +88,8 @@ func (r rancher) client(h host, n *Node) {
 
 // config merges config.yaml and the files of config.yaml.d in their order, as RKE2 and k3s do: the last one wins. A key
 // with a plus adds to a list, and the plus is not part of its name.
-func (r rancher) config(h host) (files []string, merged map[string]any) {
-	main := fmt.Sprintf("/etc/rancher/%s/config.yaml", r.name)
+func (r rancher) config(h host, main string) (files []string, merged map[string]any) {
+	main = cmp.Or(main, fmt.Sprintf("/etc/rancher/%s/config.yaml", r.name))
 	paths := []string{main}
 	for _, name := range h.list(main + ".d") {
 		if strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") {

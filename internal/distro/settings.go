@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
@@ -57,27 +58,30 @@ func environmentFile(text []byte) []string {
 	return lines
 }
 
-// fromFile reads etcd's configuration file. What is nested in it are the transport settings; those of clients have the names
-// of the flags.
+// fromFile reads etcd's configuration file. What is nested in it are the transport settings; they get the names of the flags. nil where
+// it is none.
 func fromFile(text []byte) settings {
 	var document map[string]any
 	if yaml.Unmarshal(text, &document) != nil {
 		return nil
 	}
+	if document == nil {
+		return nil
+	}
 	s := make(settings)
-	take := func(m map[string]any) {
+	take := func(prefix string, m map[string]any) {
 		for key, value := range m {
-			switch v := value.(type) {
-			case string:
-				s[key] = v
-			case bool:
-				s[key] = map[bool]string{true: "true", false: "false"}[v]
+			switch value.(type) {
+			case string, bool, int, uint64, float64:
+				s[prefix+key] = fmt.Sprint(value)
 			}
 		}
 	}
-	take(document)
-	if client, nested := document["client-transport-security"].(map[string]any); nested {
-		take(client)
+	take("", document)
+	for section, prefix := range map[string]string{"client-transport-security": "", "peer-transport-security": "peer-"} {
+		if nested, is := document[section].(map[string]any); is {
+			take(prefix, nested)
+		}
 	}
 	return s
 }

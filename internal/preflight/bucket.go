@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/drd-project/drd/internal/config"
+	"github.com/drd-project/drd/internal/hello"
 	"github.com/drd-project/drd/internal/hint"
 	"github.com/drd-project/drd/internal/replicate"
 	"github.com/drd-project/drd/internal/s3"
@@ -56,18 +57,19 @@ func (b bucketCheck) server(ctx context.Context) []Check {
 	default:
 		address = "https://s3." + c.Region + ".amazonaws.com"
 	}
-	a, err := ask(ctx, address, nil, http.ProxyFromEnvironment)
+	a, err := hello.Ask(ctx, address, nil, http.ProxyFromEnvironment)
 	if err != nil {
 		return []Check{warn(b.name+" clock", fmt.Errorf("ask %s for its time: %w", address, err))}
 	}
 	var checks []Check
-	if len(a.shown) > 0 {
-		checks = append(checks, checkValidity("certificate "+b.name+" server", "that of "+address, a.shown[0], time.Now()))
+	if len(a.Certificates) > 0 {
+		checks = append(checks, checkValidity("certificate "+b.name+" server", "that of "+address, a.Certificates[0], time.Now()))
 	}
-	if a.clockErr != nil {
-		return append(checks, warn(b.name+" clock", fmt.Errorf("ask %s for its time: %w", address, a.clockErr)))
+	ahead, err := a.Ahead(time.Now())
+	if err != nil {
+		return append(checks, warn(b.name+" clock", fmt.Errorf("ask %s for its time: %w", address, err)))
 	}
-	return append(checks, compareClocks(b.name+" clock", address, a.ahead))
+	return append(checks, compareClocks(b.name+" clock", address, ahead))
 }
 
 // checksum says what proves an upload here: what the store keeps of it, or reading all of it.

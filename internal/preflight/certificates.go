@@ -3,7 +3,6 @@ package preflight
 import (
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -130,6 +129,3 @@ func span(d time.Duration) string {
 	}
 	return d.Round(time.Minute).String()
 }
-
-// errNoDate is for an answer without a usable Date.
-var errNoDate = errors.New("the answer has no usable date")

@@ -5,60 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"net/http"
 	"net/url"
 	"slices"
 	"time"
 
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/etcd"
+	"github.com/drd-project/drd/internal/hello"
 )
-
-// askTimeout bounds one question of a server for its certificate and its time.
-const askTimeout = 10 * time.Second
-
-// answer is what any HTTP server tells about itself, whatever it says.
-type answer struct {
-	shown    []*x509.Certificate // its own first; none: no TLS
-	ahead    time.Duration       // this machine's clock, of the server's
-	clockErr error               // why ahead is not known
-}
-
-// ask sends a HEAD without credentials: also a refusal has a date. The dates of the certificate are all that is read of the
-// answer, so it need not be trusted: an expired one would otherwise hide when it ended. own and proxy may be nil.
-func ask(ctx context.Context, address string, own *tls.Certificate, proxy func(*http.Request) (*url.URL, error)) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
-	if err != nil {
-		return answer{}, err
-	}
-	settings := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
-	if own != nil {
-		settings.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own, nil }
-	}
-	transport := &http.Transport{Proxy: proxy, TLSClientConfig: settings, DisableKeepAlives: true}
-	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	began := time.Now()
-	resp, err := client.Do(req)
-	if err != nil {
-		return answer{}, err
-	}
-	took := time.Since(began)
-	_ = resp.Body.Close() // of a HEAD, which has none
-	var a answer
-	if resp.TLS != nil {
-		a.shown = resp.TLS.PeerCertificates
-	}
-	date, err := http.ParseTime(resp.Header.Get("Date"))
-	if err != nil {
-		a.clockErr = errNoDate
-		return a, nil
-	}
-	// The date is cut to the second, so that it is half a second old on average; and it was made on the way.
-	a.ahead = began.Add(took / 2).Sub(date.Add(time.Second / 2))
-	return a, nil
-}
 
 // checkEtcdServers asks each member for its certificate and its time. The cluster's turns and the snapshots' names go by the
 // clocks of all nodes. That a member does not answer is said by what needs it. shown are all certificates, by member.
@@ -75,18 +29,18 @@ func checkEtcdServers(ctx context.Context, cfg config.Etcd, members []etcd.Membe
 	var where, whose string
 	var furthest time.Duration
 	for _, address := range serversOf(cfg.Endpoints, members) {
-		a, err := ask(ctx, address+"/version", own, nil)
+		a, err := hello.Ask(ctx, address+"/version", own, nil)
 		if err != nil {
 			continue
 		}
-		if len(a.shown) > 0 {
-			shown = append(shown, a.shown)
-			if c := a.shown[0]; first == nil || c.NotAfter.Before(first.NotAfter) {
+		if len(a.Certificates) > 0 {
+			shown = append(shown, a.Certificates)
+			if c := a.Certificates[0]; first == nil || c.NotAfter.Before(first.NotAfter) {
 				first, where = c, "that of "+address
 			}
 		}
-		if a.clockErr == nil && (whose == "" || cmp.Compare(a.ahead.Abs(), furthest.Abs()) > 0) {
-			furthest, whose = a.ahead, address
+		if ahead, err := a.Ahead(time.Now()); err == nil && (whose == "" || cmp.Compare(ahead.Abs(), furthest.Abs()) > 0) {
+			furthest, whose = ahead, address
 		}
 	}
 	if first != nil {

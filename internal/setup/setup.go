@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/template"
 	"time"
+	"unicode"
 
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/distro"
@@ -57,7 +59,7 @@ func New(n *distro.Node, opt Options) (*Draft, error) {
 		opt.Dir = "/etc/drd"
 	}
 	b := builder{Options: opt, Node: n, draft: &Draft{}}
-	parsed, err := template.New("config").Funcs(template.FuncMap{"join": strings.Join}).Parse(text)
+	parsed, err := template.New("config").Funcs(template.FuncMap{"quote": quote, "line": line}).Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("draft a configuration: %w", err)
 	}
@@ -67,6 +69,19 @@ func New(n *distro.Node, opt Options) (*Draft, error) {
 	}
 	b.draft.Text = out.Bytes()
 	return b.draft, nil
+}
+
+// quote writes a value as YAML in which nothing is expanded.
+func quote(value string) string { return strconv.Quote(strings.ReplaceAll(value, "$", "$$")) }
+
+// line keeps a text on its line.
+func line(value string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, value)
 }
 
 // builder looks at the node for what the template says.
@@ -79,8 +94,13 @@ type builder struct {
 // values are what the template fills in, in its order.
 func (b builder) values() map[string]any {
 	v := map[string]any{"Host": b.Host, "Date": b.Now.UTC().Format(time.DateOnly), "Node": b.Node, "Dir": b.Dir}
-	v["Cluster"] = b.blank(b.Cluster, "cluster: a name of your choice, the same on all nodes of this cluster")
+	name := b.Cluster
+	if name != "" {
+		name = quote(name) // 123 and null are names, too
+	}
+	v["Cluster"] = b.blank(name, "cluster: a name of your choice, the same on all nodes of this cluster")
 	if strings.HasPrefix(b.Node.Endpoint, "https") {
+		v["CAFile"] = b.blank(b.Node.CAFile, "etcd.ca_file: the certificate of the CA of etcd; none is where etcd's settings say, or they name none. Without this line the system's CAs count")
 		v["CertFile"] = b.blank(b.Node.CertFile, "etcd.cert_file: a client certificate for etcd; none was found")
 		v["KeyFile"] = b.blank(b.Node.KeyFile, "etcd.key_file: its key")
 		b.keyOwner()

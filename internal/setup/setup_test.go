@@ -191,14 +191,14 @@ func TestWhatIsThere(t *testing.T) {
 	}
 	text := string(draft.Text)
 	for _, want := range []string{
-		"drafted by `drd config init` on 2026-11-22", "cluster: prod\n", "cert_file: \"CHANGE-ME\"", "key_file: \"CHANGE-ME\"",
+		"drafted by `drd config init` on 2026-11-22", "cluster: \"prod\"\n", "ca_file: \"CHANGE-ME\"", "cert_file: \"CHANGE-ME\"", "key_file: \"CHANGE-ME\"",
 		"recipients_file: \"/etc/drd/recipient.txt\"", "trust:\n  file: \"/etc/drd/allowed_signers\"", "#   process 7\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)
 		}
 	}
-	if len(draft.Missing) != 0 || len(draft.Blanks) != 4 {
+	if len(draft.Missing) != 0 || len(draft.Blanks) != 5 || !strings.HasPrefix(draft.Blanks[0], "etcd.ca_file: ") {
 		t.Errorf("missing %q, blanks %q", draft.Missing, draft.Blanks)
 	}
 }
@@ -213,5 +213,30 @@ func TestPlainHTTP(t *testing.T) {
 	draft, err := setup.New(&distro.Node{Distro: "plain etcd", Endpoint: "http://" + u.Host}, setup.Options{Root: t.TempDir(), Now: time.Now()})
 	if err != nil || strings.Contains(uncommented(string(draft.Text)), "cert_file") || len(draft.Blanks) != 4 {
 		t.Errorf("%v, %q", err, draft.Blanks)
+	}
+}
+
+// TestValuesStayValues: whatever a name or a path is made of, the draft has it as it is, and nothing else.
+func TestValuesStayValues(t *testing.T) {
+	_, recipient, err := seal.GenerateIdentity(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"123", "yes", "null", "1e3"} {
+		n := &distro.Node{
+			Distro: "plain etcd", Endpoint: "https://127.0.0.1:2379", Evidence: []string{"/a\nevil: 1"}, CAFile: "/pki/a # b.crt", CertFile: `/pki/"$c$.crt`, KeyFile: "/pki/${HOME}: - \\.key",
+		}
+		draft, err := setup.New(n, setup.Options{Root: t.TempDir(), Dir: "/etc/drd: x", Cluster: name, Host: "cp\n-1", Now: time.Now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.NewReplacer("bucket: CHANGE-ME", "bucket: b-b", "region: CHANGE-ME", "region: r", "[CHANGE-ME]", "["+recipient+"]").Replace(string(draft.Text))
+		cfg, err := config.Parse("config.yaml", []byte(text))
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, text)
+		}
+		if cfg.Cluster != name || cfg.Etcd.CAFile != n.CAFile || cfg.Etcd.CertFile != n.CertFile || cfg.Etcd.KeyFile != n.KeyFile || cfg.Signing.KeyFile != "/etc/drd: x/signing.key" {
+			t.Errorf("%q, %+v, %q", cfg.Cluster, cfg.Etcd, cfg.Signing.KeyFile)
+		}
 	}
 }

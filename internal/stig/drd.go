@@ -1,13 +1,13 @@
 package stig
 
 import (
+	"context"
 	"crypto/fips140"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -16,15 +16,21 @@ import (
 )
 
 // drd compares what drd has put on the node.
-func (in inspector) drd(cfg *config.Config, file string) []Finding {
-	findings := in.drdFiles(cfg, file)
-	findings = append(findings, in.unit()...)
+func (in inspector) drd(ctx context.Context, cfg *config.Config, file string) []Finding {
+	var findings []Finding
+	var files []string
+	for _, unit := range []string{"drd.service", "drd-verify.service"} {
+		u := in.unit(ctx, unit)
+		findings, files = append(findings, u.compare()...), append(files, u.files...)
+		findings = append(findings, in.unitSecrets(u)...)
+	}
+	findings = append(in.drdFiles(cfg, file, files), findings...)
 	findings = append(findings, in.ports(cfg), in.crypto())
 	return append(findings, transport(cfg)...)
 }
 
 // drdFiles: what holds a secret is for root only, and nothing of drd can be changed by anybody else.
-func (in inspector) drdFiles(cfg *config.Config, configFile string) []Finding {
+func (in inspector) drdFiles(cfg *config.Config, configFile string, unitFiles []string) []Finding {
 	const id, control, root = "DRD-FILES", "CM-5(6)", "root:root"
 	var findings []Finding
 	seen := make(map[string]bool)
@@ -39,100 +45,23 @@ func (in inspector) drdFiles(cfg *config.Config, configFile string) []Finding {
 	add(0o755, "/usr/bin/drd")
 	add(0o700, path.Dir(configFile))
 	add(0o644, configFile, cfg.Seal.RecipientsFile, cfg.Trust.File)
-	add(0o600, cfg.Signing.KeyFile, cfg.Etcd.PasswordFile, cfg.Verify.IdentityFile, cfg.Metrics.WebConfigFile)
+	add(0o600, cfg.Signing.KeyFile, cfg.Etcd.PasswordFile, cfg.Verify.IdentityFile, cfg.Metrics.WebConfigFile, cfg.Metrics.HeartbeatURLFile)
 	for _, t := range cfg.Targets {
 		if t.S3 != nil {
 			add(0o600, t.S3.CredentialsFile)
 			add(0o644, t.S3.CAFile)
 		}
 	}
-	add(0o644, unitFile)
-	add(0o644, in.dropIns()...)
+	add(0o644, unitFiles...)
 	for _, dir := range []string{cfg.StateDir, cfg.RuntimeDir} {
 		add(0o700, dir)
-		findings = append(findings, in.tree(file{id, control, dir, 0o600, root}, 0o700))
+		for _, f := range in.tree(file{id, control, dir, 0o600, root}, 0o700) {
+			if !seen[f.Subject] { // a key may be there too
+				findings = append(findings, f)
+			}
+		}
 	}
 	return findings
-}
-
-const unitFile = "/usr/lib/systemd/system/drd.service"
-
-// dropIns of the service, in the order in which systemd reads them.
-func (in inspector) dropIns() []string {
-	var paths []string
-	for _, dir := range []string{"/usr/lib/systemd/system/drd.service.d", "/etc/systemd/system/drd.service.d"} {
-		for _, name := range in.list(dir) {
-			if strings.HasSuffix(name, ".conf") {
-				paths = append(paths, path.Join(dir, name))
-			}
-		}
-	}
-	return paths
-}
-
-// unit compares the settings of the service that keep secrets off the disk and others out, as its files come to.
-func (in inspector) unit() []Finding {
-	paths := []string{unitFile}
-	if in.read("/etc/systemd/system/drd.service") != nil {
-		paths[0] = "/etc/systemd/system/drd.service" // it goes before the package's
-	}
-	paths = append(paths, in.dropIns()...)
-	settings, secrets := make(map[string]string), []string(nil)
-	for _, p := range paths {
-		for line := range strings.Lines(string(in.read(p))) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			settings[key] = value
-			if key == "Environment" {
-				secrets = append(secrets, secretNames(value)...)
-			}
-		}
-	}
-	if len(settings) == 0 {
-		return []Finding{{ID: "DRD-UNIT", Control: "AC-6", Subject: unitFile, Expected: "the sandbox that drd ships", Found: "not there", Result: NotApplicable}}
-	}
-	var findings []Finding
-	for _, want := range []struct{ control, key, value string }{
-		{"CM-5(6)", "UMask", "0077"}, {"SC-28", "LimitCORE", "0"}, {"SC-28", "MemorySwapMax", "0"}, {"AC-6", "NoNewPrivileges", "yes"},
-		{"AC-6", "ProtectSystem", "strict"}, {"AC-6", "PrivateTmp", "yes"}, {"AC-6", "MemoryDenyWriteExecute", "yes"},
-	} {
-		findings = append(findings, compare(Finding{ID: "DRD-UNIT", Control: want.control, Subject: "drd.service " + want.key, Expected: want.value, Found: settings[want.key]}))
-	}
-	found := "none"
-	if len(secrets) > 0 {
-		found = strings.Join(secrets, ", ") // the names and not the values
-	}
-	return append(findings, compare(Finding{ID: "DRD-SECRETS", Control: "IA-5", Subject: "drd.service Environment", Expected: "none", Found: found}))
-}
-
-// compare passes what is as expected.
-func compare(f Finding) Finding {
-	f.Result = Fail
-	if f.Found == f.Expected {
-		f.Result = Pass
-	}
-	if f.Found == "" {
-		f.Found = "not set"
-	}
-	return f
-}
-
-// secretNames returns the names of the variables in Environment= that seem to hold a secret. A path of a file is none.
-func secretNames(value string) []string {
-	var names []string
-	for word := range strings.FieldsSeq(strings.NewReplacer(`"`, " ", `'`, " ").Replace(value)) {
-		name, content, found := strings.Cut(word, "=")
-		if found && looksSecret(name) && !strings.HasPrefix(content, "/") && content != "" {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-func looksSecret(name string) bool {
-	name = strings.ToUpper(name)
-	return slices.ContainsFunc([]string{"SECRET", "PASSWORD", "PASSWD", "TOKEN", "PRIVATE_KEY", "ACCESS_KEY", "CREDENTIAL"}, func(word string) bool {
-		return strings.Contains(name, word)
-	})
 }
 
 // ports: drd listens on this machine only, or with TLS.

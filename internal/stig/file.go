@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +16,8 @@ import (
 // inspector looks at the node whose file system begins at root.
 type inspector struct {
 	root string
+	// systemd runs there, and can be asked for the units that it has loaded.
+	systemd bool
 	// uid and gid are those that count as root's. Zero but in tests that do not run as root.
 	uid, gid uint32
 }
@@ -23,7 +26,7 @@ type inspector struct {
 type file struct {
 	id, control, path string
 	mode              fs.FileMode // it, or fewer bits; anyMode is not compared
-	owner             string      // "root:root"; "" is not compared
+	owner             string      // "root:root", or several with " or " between them; "" is not compared
 }
 
 const anyMode fs.FileMode = 0o7777
@@ -76,7 +79,7 @@ func (in inspector) file(f file) Finding {
 	}
 	owner := in.owner(info)
 	finding.Found, finding.Result = f.says(fmt.Sprintf("%04o", permissions(info)), owner), Pass
-	if permissions(info)&^f.mode != 0 || f.owner != "" && owner != f.owner {
+	if permissions(info)&^f.mode != 0 || f.owner != "" && !slices.Contains(strings.Split(f.owner, " or "), owner) {
 		finding.Result = Fail
 	}
 	return finding
@@ -94,40 +97,56 @@ func permissions(info fs.FileInfo) fs.FileMode {
 	return mode
 }
 
-// tree compares everything below a directory: files with f.mode, directories with dirMode. It is one finding, which names the
-// first that breaks the rule and how many there are.
-func (in inspector) tree(f file, dirMode fs.FileMode) Finding {
-	finding := Finding{ID: f.id, Control: f.control, Subject: f.path + "/**", Expected: fmt.Sprintf("files %04o, directories %04o or stricter", f.mode, dirMode)}
-	if f.owner != "" {
-		finding.Expected += ", " + f.owner
-	}
-	seen, bad, first := 0, 0, ""
+// maxNamed bounds how many paths of one directory are named: who has more has made one mistake, and not that many.
+const maxNamed = 100
+
+// tree compares everything below a directory: files with f.mode, directories with dirMode.
+func (in inspector) tree(f file, dirMode fs.FileMode) []Finding {
+	whole := Finding{ID: f.id, Control: f.control, Subject: f.path + "/**", Expected: f.says(fmt.Sprintf("files %04o, directories %04o or stricter", f.mode, dirMode), f.owner)}
+	return in.below(f, whole, func(one *file, isDir bool) bool {
+		if isDir {
+			one.mode = dirMode
+		}
+		return true
+	})
+}
+
+// below compares what is below the directory f.path with f as asked changes it; what it returns false for is left out, and so is the
+// directory itself. Each path that breaks the rule is a finding, and the last one is about all of them.
+func (in inspector) below(f file, whole Finding, asked func(one *file, isDir bool) bool) []Finding {
+	var bad []Finding
+	seen, failed := 0, 0
 	_ = filepath.WalkDir(in.at(f.path), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || path == in.at(f.path) || entry.Type()&fs.ModeSymlink != 0 {
-			return nil // what is gone by now, and the directory itself, which has a finding of its own
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (path == in.at(f.path) || entry.Type()&fs.ModeSymlink != 0) {
+			return nil // what is gone by now
 		}
 		one := f
 		one.path = f.path + strings.TrimPrefix(path, in.at(f.path))
-		if entry.IsDir() {
-			one.mode = dirMode
+		if err == nil && !asked(&one, entry.IsDir()) {
+			return nil
+		}
+		got := in.file(one)
+		if err != nil { // a directory that cannot be listed
+			got.Found, got.Result = err.Error(), Fail
 		}
 		seen++
-		if got := in.file(one); got.Result == Fail {
-			if bad++; first == "" {
-				first = one.path + " is " + got.Found
-			}
+		if got.Result != Fail {
+			return nil
+		}
+		if failed++; failed <= maxNamed {
+			bad = append(bad, got)
 		}
 		return nil
 	})
 	switch {
 	case seen == 0:
-		finding.Found, finding.Result = "nothing there", NotApplicable
-	case bad > 0:
-		finding.Found, finding.Result = fmt.Sprintf("%d of %d are not so; %s", bad, seen, first), Fail
+		whole.Found, whole.Result = "nothing there", NotApplicable
+	case failed > 0:
+		whole.Found, whole.Result = fmt.Sprintf("%d of %d are not so", failed, seen), Fail
 	default:
-		finding.Found, finding.Result = fmt.Sprintf("all %d", seen), Pass
+		whole.Found, whole.Result = fmt.Sprintf("all %d", seen), Pass
 	}
-	return finding
+	return append(bad, whole)
 }
 
 // owner is "user:group", by the node's own tables; numbers where those do not name them.
@@ -162,4 +181,14 @@ func (in inspector) name(table string, id uint32) string {
 		}
 	}
 	return ""
+}
+
+// named says whether a table has an entry of a name.
+func (in inspector) named(table, name string) string {
+	for line := range bytes.Lines(in.read(table)) {
+		if bytes.HasPrefix(line, []byte(name+":")) {
+			return "there"
+		}
+	}
+	return "not there"
 }

@@ -1,12 +1,14 @@
 // Package stig compares a node, path by path, with what hardening guides ask of it: the DISA STIG for RKE2 (CNTR-R2-…), the CIS
 // Kubernetes Benchmark (CIS-…), and for drd's own files what follows from the same controls of NIST SP 800-53 (DRD-…).
 //
-// It only reads the node's files: their modes, owners and, of configurations and units, their content. What takes a running API server to
-// know is not looked at, and a benchmark has more rules than these: docs/stig.md says which are covered.
+// It reads the node's files, their modes, owners and, of configurations, their content, the arguments of processes, and asks systemd what it
+// has made of drd's units. What takes a running API server to know is not looked at: docs/stig.md says which rules that leaves out.
 package stig
 
 import (
+	"context"
 	"errors"
+	"os"
 
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/distro"
@@ -33,8 +35,9 @@ type Finding struct {
 }
 
 // Check compares the node that this process runs on. cfg is drd's configuration, read from file.
-func Check(cfg *config.Config, file string) ([]Finding, error) {
-	return inspector{root: "/"}.check(cfg, file)
+func Check(ctx context.Context, cfg *config.Config, file string) ([]Finding, error) {
+	_, err := os.Stat("/run/systemd/system") // as sd_booted(3) does
+	return inspector{root: "/", systemd: err == nil}.check(ctx, cfg, file)
 }
 
 // Open returns how many findings have failed.
@@ -49,8 +52,8 @@ func Open(findings []Finding) int {
 }
 
 // check first looks at drd, then at the distribution.
-func (in inspector) check(cfg *config.Config, file string) ([]Finding, error) {
-	findings := in.drd(cfg, file)
+func (in inspector) check(ctx context.Context, cfg *config.Config, file string) ([]Finding, error) {
+	findings := in.drd(ctx, cfg, file)
 	node, err := distro.Detect(in.root)
 	if err != nil && !errors.Is(err, distro.ErrNoEtcd) {
 		return nil, err

@@ -167,10 +167,16 @@ func (n *node) stepEtcd(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
+	n.wantServers() // and that the service has noticed
 	n.wantGreen(n.run("drd check"))
 	if out := n.run("drd check --stig"); !strings.Contains(out, "DRD-UNIT") { // it fails where a finding is open
 		t.Errorf("%s", out)
 	}
+	n.run("mkdir -p /run/systemd/system/drd.service.d && printf '[Service]\\nNoNewPrivileges=no\\nSystemCallFilter=mount\\n' >/run/systemd/system/drd.service.d/loose.conf && systemctl daemon-reload")
+	if out := n.fails("drd check --stig"); !strings.Contains(out, "with mount") {
+		t.Errorf("a loosened unit: %s", out)
+	}
+	n.run("rm /run/systemd/system/drd.service.d/loose.conf && systemctl daemon-reload")
 }
 
 func (n *node) stepReload(t *testing.T) {

@@ -28,6 +28,7 @@ var rules = []rule{
 	{dir: "child"}, // how a process of our own reads a file; what it reads is its callers' affair
 	{dir: "config", knows: []string{"storage", "seal"}},
 	{dir: "metrics"},
+	{dir: "hello"}, // what any server tells everybody
 
 	// What is in a repository, and not how it got there.
 	{dir: "repo", knows: []string{"storage", "seal"}},
@@ -75,6 +76,6 @@ var rules = []rule{
 	{dir: "daemon", all: true, etcd: true},
 	{dir: "demo", all: true, etcd: true},
 	{dir: "status", knows: []string{"seal", "repo", "replicate", "proof", "advisory"}},
-	{dir: "preflight", knows: []string{"storage", "s3", "config", "seal", "repo", "replicate", "etcd", "snapshot", "advisory"}, etcd: true},
+	{dir: "preflight", knows: []string{"storage", "s3", "config", "seal", "repo", "replicate", "etcd", "snapshot", "advisory", "hello"}, etcd: true},
 	{dir: "cmd", all: true, etcd: true},
 }
