@@ -58,7 +58,7 @@ func TestStatusAtScale(t *testing.T) {
 			t.Fatal(err)
 		}
 		report := status.Look(t.Context(), status.Config{
-			Cluster: cluster, Trust: keys.Trust, Targets: []replicate.Target{{Name: "minio", Repo: seen}},
+			Cluster: cluster, Trust: keys.Trust, Targets: []replicate.Target{{Name: "minio", Repo: seen}}, Period: 24 * time.Hour,
 			Archive: func(ctx context.Context, r *repo.Repository, e *repo.Entry) (status.Archive, error) {
 				tip, err := restore.ReadTip(ctx, r, e, keys.Trust)
 				return status.Archive(tip), err
