@@ -47,11 +47,11 @@ func (a *app) auditPlace() (file, cluster string) {
 	if err != nil {
 		return "", ""
 	}
-	cfg, err := config.Parse(a.configFile, data)
-	if err != nil {
-		return "", ""
+	stateDir, cluster := config.Place(data)
+	if stateDir == "" {
+		return "", cluster
 	}
-	return auditFile(cfg), cfg.Cluster
+	return filepath.Join(stateDir, audit.FileName), cluster
 }
 
 func auditFile(cfg *config.Config) string { return filepath.Join(cfg.StateDir, audit.FileName) }
@@ -70,11 +70,21 @@ func auditClasses() []audit.Class {
 
 // loadIdentities is seal.LoadIdentities, recorded.
 func (a *app) loadIdentities(ctx context.Context, files []string) ([]age.Identity, error) {
+	for _, file := range files {
+		audit.Note(ctx, audit.Event{Name: audit.IdentityLoad, Outcome: audit.Begun, Object: file})
+	}
 	ids, err := seal.LoadIdentities(files, a.prompter(ctx))
 	for _, file := range files {
 		audit.Note(ctx, audit.Event{Name: audit.IdentityLoad, Object: file, Err: err})
 	}
 	return ids, err
+}
+
+// loadSigner is seal.LoadSigner, recorded.
+func loadSigner(ctx context.Context, file string) (*seal.Signer, error) {
+	signer, err := seal.LoadSigner(file)
+	audit.Note(ctx, audit.Event{Name: audit.SigningKeyLoad, Object: file, Err: err})
+	return signer, err
 }
 
 // readFileKey is seal.ReadFileKey, recorded.
@@ -123,11 +133,15 @@ func auditedIdentities(note func(audit.Event), file string, load func() ([]age.I
 	var last time.Time
 	var failed bool
 	return func() ([]age.Identity, error) {
-		ids, err := load()
 		mu.Lock()
 		defer mu.Unlock()
-		if now := time.Now(); last.IsZero() || failed != (err != nil) || now.Sub(last) >= identityAgain {
-			last, failed = now, err != nil
+		due := last.IsZero() || time.Since(last) >= identityAgain
+		if due {
+			note(audit.Event{Name: audit.IdentityLoad, Outcome: audit.Begun, Object: file})
+		}
+		ids, err := load()
+		if due || failed != (err != nil) {
+			last, failed = time.Now(), err != nil
 			note(audit.Event{Name: audit.IdentityLoad, Object: file, Err: err})
 		}
 		return ids, err

@@ -24,22 +24,22 @@ func TestAuditAnchored(t *testing.T) {
 	path := filepath.Join(g.dir, "state", audit.FileName)
 	config := []string{"--config", filepath.Join(g.dir, "config.yaml")}
 	keygen := func(dir string) { g.drd(t, append(config, "keygen", "--dir", filepath.Join(g.dir, dir))...) }
-	keygen("a") // two records
+	keygen("a") // four records, after one of each of two snapshots
 	keygen("b")
 	m := g.snapshot(t, config)
-	if m.Audit == nil || m.Audit.Sequence != 4 {
+	if m.Audit == nil || m.Audit.Sequence != 11 {
 		t.Fatalf("audit: %+v", m.Audit)
 	}
 	if err := os.Remove(filepath.Join(g.dir, "keys", "identity.txt")); err != nil { // which drd check would read, and record that
 		t.Fatal(err)
 	}
-	checkAudit(t, config, preflight.OK, "records 1 to 4, ", "agrees with this host's signed snapshots (1)")
+	checkAudit(t, config, preflight.OK, "records 1 to 12, ", "agrees with this host's signed snapshots (3)")
 	keygen("c")
-	checkAudit(t, config, preflight.OK, "records 1 to 6, ", "signed snapshots (1)")
+	checkAudit(t, config, preflight.OK, "records 1 to 17, ", "signed snapshots (3)")
 
 	whole := readAll(t, path)
 	lines := bytes.SplitAfter(whole, []byte("\n"))
-	cut := bytes.Join(lines[:3], nil)
+	cut := bytes.Join(lines[:9], nil)
 	write := func(text []byte) {
 		t.Helper()
 		if err := os.WriteFile(path, text, 0o600); err != nil {
@@ -50,21 +50,22 @@ func TestAuditAnchored(t *testing.T) {
 	if _, err := audit.Verify(path); err != nil {
 		t.Errorf("the chain shows it: %v", err)
 	}
-	checkAudit(t, config, preflight.Fail, "it ends with record 3, ", "snapshot "+m.ID+" (captured "+m.CaptureStart.Format(time.RFC3339), " in primary) has record 4")
+	checkAudit(t, config, preflight.Fail, "it ends with record 10, ", "snapshot "+m.ID+" (captured "+m.CaptureStart.Format(time.RFC3339), " in primary) has record 11")
 	keygen("d")
 	if _, err := audit.Verify(path); err != nil {
 		t.Errorf("the chain shows it: %v", err)
 	}
-	checkAudit(t, config, preflight.Fail, "audit.jsonl:4, record 4, is another one than snapshot "+m.ID)
+	checkAudit(t, config, preflight.Fail, "audit.jsonl:11, record 11, is another one than snapshot "+m.ID)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	checkAudit(t, config, preflight.Fail, "there is none, and snapshot "+m.ID)
-	keygen("e")
+	if _, err := audit.Verify(path, audit.Anchor{Sequence: m.Audit.Sequence, Hash: m.Audit.SHA256, Where: "snapshot " + m.ID}); err == nil || !strings.Contains(err.Error(), "there is none, and snapshot "+m.ID) {
+		t.Errorf("removed: %v", err)
+	}
 	checkAudit(t, config, preflight.Fail, "it begins with record 1, of ", "the state directory is a new one")
 
 	write(whole)
-	checkAudit(t, config, preflight.OK, "signed snapshots (1)")
+	checkAudit(t, config, preflight.OK, "signed snapshots (3)")
 }
 
 // snapshot takes one and returns its manifest.

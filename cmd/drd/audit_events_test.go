@@ -43,7 +43,7 @@ func TestAuditEveryEvent(t *testing.T) {
 		seen[name] = true
 	}
 	for _, def := range audit.Definitions() {
-		if !seen[string(def.Name)] {
+		if !seen[string(def.Name)] && def.Name != audit.SpoolDrop { // which needs a spool that is full: internal/replicate has its test
 			t.Errorf("%s was not recorded", def.Name)
 		}
 	}

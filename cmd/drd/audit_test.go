@@ -19,6 +19,7 @@ import (
 
 	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/daemon"
+	"github.com/drd-project/drd/internal/hint"
 )
 
 // auditIn returns a context with an audit log in a new directory, and what reads its events: "event outcome".
@@ -91,6 +92,28 @@ func TestAuditReloads(t *testing.T) {
 	}
 }
 
+// TestReloadKeepsState: a service that runs does not take another state directory or cluster, and takes the next good configuration.
+func TestReloadKeepsState(t *testing.T) {
+	g := prepare(t)
+	a := &app{configFile: filepath.Join(g.dir, "config.yaml")}
+	text := string(readAll(t, a.configFile))
+	load := a.daemonLoader()
+	for _, c := range []struct{ old, changed, want string }{
+		{"", "", ""},
+		{"/state\n", "/state2\n", "state_dir was " + g.dir + "/state when the service started, and is " + g.dir + "/state2 now"},
+		{"cluster: prod", "cluster: other", "cluster was prod when the service started, and is other now"},
+		{"metrics: {", "# metrics: {", ""},
+	} {
+		if err := os.WriteFile(a.configFile, []byte(strings.Replace(text, c.old, c.changed, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := load()
+		if c.want == "" && err != nil || c.want != "" && (err == nil || err.Error() != c.want || len(hint.Of(err)) == 0) {
+			t.Errorf("%q for %q: %v, want %q", c.changed, c.old, err, c.want)
+		}
+	}
+}
+
 // TestAuditIdentities: that an identity is read is recorded once, and again when it cannot be read any more.
 func TestAuditIdentities(t *testing.T) {
 	ctx, events := auditIn(t)
@@ -101,7 +124,7 @@ func TestAuditIdentities(t *testing.T) {
 			t.Error(got)
 		}
 	}
-	if d := cmp.Diff([]string{"identity.load done", "identity.load failed", "identity.load done"}, events()); d != "" {
+	if d := cmp.Diff([]string{"identity.load begun", "identity.load done", "identity.load failed", "identity.load done"}, events()); d != "" {
 		t.Error(d)
 	}
 }
@@ -122,23 +145,23 @@ func TestAudit(t *testing.T) {
 		want []string
 	}{
 		{[]string{"restore", "--yes", "--identity", identity, "--output", in("restored.db")},
-			[]string{"identity.load done", "restore.begin begun", "object.download begun", "object.decrypt done", "restore.install done", "restore.end done"}},
+			[]string{"identity.load begun", "identity.load done", "restore.begin begun", "object.download begun", "object.decrypt done", "restore.install begun", "restore.install done", "restore.end done"}},
 		{[]string{"restore", "--identity", identity, "--dry-run", "--output", in("dry.db")}, nil},
 		{[]string{"verify", "--data-only", "--identity", identity, g.first},
-			[]string{"identity.load done", "drill.begin begun", "object.download begun", "object.decrypt done", "drill.end done"}},
-		{[]string{"restore", "--id", g.first, "--header-out", in("object.header")}, []string{"header.export done"}},
-		{[]string{"unlock", "--identity", identity, in("object.header"), "--output", in("object.key")}, []string{"identity.load done", "file-key.recover done"}},
+			[]string{"signing-key.load done", "identity.load begun", "identity.load done", "drill.begin begun", "object.download begun", "object.decrypt done", "drill.end done"}},
+		{[]string{"restore", "--id", g.first, "--header-out", in("object.header")}, []string{"header.export begun", "header.export done"}},
+		{[]string{"unlock", "--identity", identity, in("object.header"), "--output", in("object.key")}, []string{"identity.load begun", "identity.load done", "file-key.recover begun", "file-key.recover done"}},
 		{[]string{"restore", "--yes", "--id", g.first, "--file-key", in("object.key"), "--output", in("again.db")},
-			[]string{"file-key.load done", "restore.begin begun", "object.download begun", "object.decrypt done", "restore.install done", "restore.end done"}},
+			[]string{"file-key.load done", "restore.begin begun", "object.download begun", "object.decrypt done", "restore.install begun", "restore.install done", "restore.end done"}},
 		{[]string{"log", "--identity", identity, "--key", "key-0"},
-			[]string{"identity.load done", "past.begin begun", "object.download begun", "object.decrypt done", "past.end done"}},
+			[]string{"identity.load begun", "identity.load done", "past.begin begun", "object.download begun", "object.decrypt done", "past.end done"}},
 		{[]string{"extract", "--identity", identity, "--key", "key-0", "--format", "raw", "--output", in("key.json")},
-			[]string{"identity.load done", "past.begin begun", "object.download begun", "object.decrypt done", "past.end done", "extract.write done"}},
-		{[]string{"keygen", "--dir", in("more")}, []string{"key.generate done", "key.generate done"}},
+			[]string{"identity.load begun", "identity.load done", "past.begin begun", "object.download begun", "object.decrypt done", "past.end done", "extract.write begun", "extract.write done"}},
+		{[]string{"keygen", "--dir", in("more")}, []string{"key.generate begun", "key.generate done", "key.generate begun", "key.generate done"}},
 	}
-	seen := 0
-	if _, err := os.Stat(path); err == nil {
-		t.Fatalf("drd snapshot has written %v", eventsIn(t, path))
+	seen := 2
+	if d := cmp.Diff([]string{"signing-key.load done", "signing-key.load done"}, eventsIn(t, path)); d != "" {
+		t.Fatalf("two snapshots: %s", d)
 	}
 	for _, s := range steps {
 		g.drd(t, append(s.args, config...)...)
@@ -163,7 +186,7 @@ func TestAudit(t *testing.T) {
 	}
 	tamper(t, path)
 	out, err := exec.CommandContext(t.Context(), "drd", append([]string{"check"}, config...)...).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "audit.jsonl:3 does not follow from the line before") {
+	if err == nil || !strings.Contains(string(out), "audit.jsonl:6 does not follow from the line before") {
 		t.Errorf("drd check: %v\n%s", err, out)
 	}
 }
@@ -180,11 +203,11 @@ func readAll(t *testing.T, path string) []byte {
 	return text
 }
 
-// tamper changes the second record.
+// tamper changes a record.
 func tamper(t *testing.T, path string) {
 	t.Helper()
 	lines := bytes.SplitAfter(readAll(t, path), []byte("\n"))
-	lines[1] = bytes.Replace(lines[1], []byte("restore.begin"), []byte("restore.other"), 1)
+	lines[4] = bytes.Replace(lines[4], []byte("restore.begin"), []byte("restore.other"), 1)
 	if err := os.WriteFile(path, bytes.Join(lines, nil), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +218,7 @@ func TestAuditNowhere(t *testing.T) {
 	g := prepare(t)
 	config := []string{"--config", filepath.Join(g.dir, "config.yaml")}
 	path := filepath.Join(g.dir, "state", audit.FileName)
-	if err := os.Mkdir(path, 0o700); err != nil { // root cannot write to that either
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil { // root cannot write to that either
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "drd", append(config, "restore", "--yes", "--identity", filepath.Join(g.dir, "keys", "identity.txt"), "--output", filepath.Join(g.dir, "restored.db"))...)
@@ -219,7 +242,7 @@ func TestAuditNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.drd(t, append(config, "prune")...)
-	want := []string{"prune.begin begun", "prune.delete done", "prune.end done"}
+	want := []string{"prune.begin begun", "prune.delete begun", "prune.delete done", "prune.end done"}
 	if d := cmp.Diff(want, eventsIn(t, path)); d != "" {
 		t.Error(d)
 	}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -29,12 +27,7 @@ func newDemo(a *app) *cobra.Command {
 			cfg.Inspector, cfg.Survey, cfg.Etcd = selfInspector(), selfSurvey(), selfScratch()
 			cfg.Program = "/proc/self/exe"
 			cfg.Build, cfg.Log = build(), a.logger()
-			cfg.Out, cfg.Color = a.raw, wantsColor(a.raw)
-			// A reader that goes away (drd demo | head) must not kill the process before it has cleaned up: caught, the
-			// signal leaves an error of the write.
-			pipe := make(chan os.Signal, 1)
-			signal.Notify(pipe, syscall.SIGPIPE)
-			defer signal.Stop(pipe)
+			cfg.Out, cfg.Color = a.raw, a.toTerminal && wantsColor()
 			return demo.Run(cmd.Context(), cfg)
 		},
 	}
@@ -43,7 +36,7 @@ func newDemo(a *app) *cobra.Command {
 	return c
 }
 
-// wantsColor: on a terminal that can show it, unless the person said no (no-color.org).
-func wantsColor(w any) bool {
-	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+// wantsColor: of a terminal that can show it, unless the person said no (no-color.org).
+func wantsColor() bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

@@ -52,9 +52,8 @@ func (a *app) writeHeader(ctx context.Context, plan *restore.Plan, path string) 
 	if err != nil {
 		return err
 	}
-	err = writeNew(path, content, 0o644)
-	audit.Note(ctx, audit.Event{Name: audit.HeaderExport, Object: plan.Snapshot.ID, Target: plan.Source.Name, Err: err})
-	if err != nil {
+	e := audit.Event{Name: audit.HeaderExport, Object: plan.Snapshot.ID, Target: plan.Source.Name}
+	if err := audit.During(ctx, e, func() error { return writeNew(path, content, 0o644) }); err != nil {
 		return fmt.Errorf("write the header: %w", err)
 	}
 	fmt.Fprintf(a.out, "header     of %s, %d bytes, not secret: %s\n", plan.Snapshot.ID, len(content), path)

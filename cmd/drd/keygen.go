@@ -129,14 +129,13 @@ func (k keyFiles) identity(ctx context.Context, postQuantum bool) error {
 	if err != nil {
 		return err
 	}
-	secret, err := k.write("identity.txt", 0o600, identity)
-	audit.Note(ctx, audit.Event{Name: audit.KeyGenerate, Object: filepath.Join(k.dir, "identity.txt"), Err: err})
+	secret, err := k.writeSecret(ctx, "identity.txt", identity)
 	if err != nil {
 		return err
 	}
 	public, err := k.write("recipient.txt", 0o644, recipient)
 	if err != nil {
-		return err
+		return errors.Join(err, os.Remove(secret))
 	}
 	fmt.Fprintf(k.out, "identity   %s: SECRET, opens every snapshot sealed for it. Keep it off the nodes, and more than once.\n", secret)
 	fmt.Fprintf(k.out, "recipient  %s: for the nodes (seal.recipients_file)\n", public)
@@ -148,13 +147,13 @@ func (k keyFiles) signing(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	secret, err := k.write("signing.key", 0o600, string(private))
-	audit.Note(ctx, audit.Event{Name: audit.KeyGenerate, Object: filepath.Join(k.dir, "signing.key"), Err: err})
+	secret, err := k.writeSecret(ctx, "signing.key", string(private))
 	if err != nil {
 		return err
 	}
-	if _, err := k.write("signing.key.pub", 0o644, string(public)); err != nil {
-		return err
+	half, err := k.write("signing.key.pub", 0o644, string(public))
+	if err != nil {
+		return errors.Join(err, os.Remove(secret))
 	}
 	line := fmt.Sprintf("%s namespaces=%q %s", name, seal.Namespace, public)
 	trust, err := k.write("allowed_signers", 0o644, line)
@@ -163,14 +162,24 @@ func (k keyFiles) signing(ctx context.Context, name string) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return errors.Join(err, os.Remove(secret), os.Remove(half))
 	}
 	fmt.Fprintf(k.out, "signing    %s: stays on the node (signing.key_file)\n", secret)
 	fmt.Fprintf(k.out, "trust      %s: for whoever restores (--trust); one line for each node\n", trust)
 	return nil
 }
 
-// write creates a file that must not exist.
+// writeSecret is write for a private key, recorded.
+func (k keyFiles) writeSecret(ctx context.Context, name, content string) (path string, err error) {
+	e := audit.Event{Name: audit.KeyGenerate, Object: filepath.Join(k.dir, name)}
+	err = audit.During(ctx, e, func() error {
+		path, err = k.write(name, 0o600, content)
+		return err
+	})
+	return path, err
+}
+
+// write creates a file that must not exist. One that cannot be written whole is removed: it would be in the way of the next try.
 func (k keyFiles) write(name string, mode fs.FileMode, content string) (string, error) {
 	path := filepath.Join(k.dir, name)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
@@ -182,7 +191,7 @@ func (k keyFiles) write(name string, mode fs.FileMode, content string) (string, 
 	}
 	_, err = f.WriteString(withNewline(content))
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return "", fmt.Errorf("make keys: %w", err)
+		return "", errors.Join(fmt.Errorf("make keys: %w", err), os.Remove(path))
 	}
 	return path, nil
 }

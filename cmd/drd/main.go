@@ -10,10 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	_ "time/tzdata" // time zones on hosts that have no zone files
 
 	"github.com/spf13/cobra"
@@ -33,6 +31,7 @@ const (
 	exitUnhealthy   = 3 // status: something is wrong; verify: something is not proved
 	exitNothing     = 4 // nothing to restore, or to try
 	exitInterrupted = 130
+	exitUnread      = 141 // nobody reads the output; a program that SIGPIPE kills has this code in a shell
 )
 
 func main() {
@@ -45,13 +44,14 @@ func main() {
 
 // run is the whole program, for main and for tests.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// The first signal asks drd to give up; a second one ends it, should it hang.
-	defer context.AfterFunc(ctx, stop)()
-	out := &checkedWriter{w: stdout}
-	a := &app{in: stdin, raw: out, out: printing{out}, terminal: stderr, err: printing{stderr}, toTerminal: isTerminal(stdout)}
+	a := &app{in: stdin, toTerminal: isTerminal(stdout), errToTerminal: isTerminal(stderr)}
 	root := newRoot(a)
+	ctx, done := untilAsked(root, args)
+	defer done()
+	out := &checkedWriter{w: newPatientWriter(ctx, stdout)}
+	a.raw, a.out = out, printing{out}
+	a.terminal = newPatientWriter(ctx, stderr)
+	a.err = printing{a.terminal}
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(a.out)
@@ -104,6 +104,8 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &signalled), errors.Is(err, context.Canceled):
 		return exitInterrupted
+	case errors.Is(err, errNobodyReads):
+		return exitUnread
 	case errors.As(err, &exit):
 		return exit.code
 	case errors.As(err, &usage), errors.As(err, &file), errors.As(err, &request):
@@ -121,7 +123,8 @@ type app struct {
 	// documents and for what is coloured on purpose; terminal is standard error, for progress bars.
 	out, err      io.Writer
 	raw, terminal io.Writer
-	toTerminal    bool // standard output is one
+	// toTerminal and errToTerminal say of standard output and standard error whether they are terminals.
+	toTerminal, errToTerminal bool
 
 	configFile string
 	verbose    bool
@@ -139,6 +142,9 @@ func (a *app) reportError(err error) {
 		}
 	}
 	for _, problem := range problems(err) {
+		if errors.Is(problem, errNobodyReads) {
+			continue // as when head has seen enough: nothing is wrong
+		}
 		for _, line := range strings.Split(strings.TrimRight(problem.Error(), "\n"), "\n") {
 			fmt.Fprintf(a.err, "drd: error: %s\n", line)
 		}
@@ -167,7 +173,8 @@ const rootLong = `drd takes encrypted, signed snapshots of etcd, brings them to 
 rewrite, and brings the cluster back from there.
 
 Exit codes: 0 done, 1 failed, 2 wrong flags or configuration, 3 not healthy (status),
-not proved (verify) or a finding open (check --stig), 4 nothing to restore, 130 interrupted.`
+not proved (verify) or a finding open (check --stig), 4 nothing to restore, 130 interrupted,
+141 nobody read the output to its end.`
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{

@@ -73,7 +73,7 @@ func (a *app) loadHost(ctx context.Context, log *slog.Logger) (*node, error) {
 // hostOf is loadHost for a configuration that has been read.
 func hostOf(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node, err error) {
 	n = &node{cfg: cfg, note: noteIn(ctx)}
-	if n.signer, err = configuredSigner(cfg); err != nil {
+	if n.signer, err = configuredSigner(ctx, cfg); err != nil {
 		return nil, err
 	}
 	if n.trust, err = nodeTrust(cfg, n.signer); err != nil {
@@ -104,11 +104,11 @@ func (n *node) loadMember(log *slog.Logger) (err error) {
 func keyDir(cfg *config.Config) string { return filepath.Join(cfg.RuntimeDir, "keys") }
 
 // configuredSigner is nil on a verifier host that has no signing key.
-func configuredSigner(cfg *config.Config) (*seal.Signer, error) {
+func configuredSigner(ctx context.Context, cfg *config.Config) (*seal.Signer, error) {
 	if cfg.Signing.KeyFile == "" {
 		return nil, nil
 	}
-	return seal.LoadSigner(cfg.Signing.KeyFile)
+	return loadSigner(ctx, cfg.Signing.KeyFile)
 }
 
 func newRunner(n *node, log *slog.Logger) (*backup.Runner, error) {

@@ -108,7 +108,7 @@ type progress struct {
 }
 
 func (a *app) progress() *progress {
-	return &progress{w: a.terminal, bars: isTerminal(a.terminal) && !a.verbose, log: a.logger()}
+	return &progress{w: a.terminal, bars: a.errToTerminal && !a.verbose, log: a.logger()}
 }
 
 // Step implements backup.Observer.

@@ -120,8 +120,7 @@ func (a *app) extract(ctx context.Context, f *extractFlags) error {
 	if f.output == "-" {
 		write = func() error { return m.Write(a.raw) }
 	}
-	err = write()
-	audit.Note(ctx, audit.Event{Name: audit.ExtractWrite, Object: f.output, Count: m.Written, Err: err})
+	err = audit.During(ctx, audit.Event{Name: audit.ExtractWrite, Object: f.output, Count: m.Written}, write)
 	if err != nil || f.output == "-" {
 		return err
 	}

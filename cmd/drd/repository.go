@@ -68,7 +68,7 @@ func (f *repositoryFlags) open(ctx context.Context, a *app) ([]restore.Source, *
 		return nil, nil, err
 	}
 	if trust == nil {
-		if trust, err = trustOfConfig(cfg); err != nil {
+		if trust, err = trustOfConfig(ctx, cfg); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -92,11 +92,11 @@ func (f *repositoryFlags) readConfig(a *app) (*config.Config, error) {
 	return cfg, nil
 }
 
-func trustOfConfig(cfg *config.Config) (*seal.Trust, error) {
+func trustOfConfig(ctx context.Context, cfg *config.Config) (*seal.Trust, error) {
 	if cfg.Trust.File != "" {
 		return seal.LoadTrust(cfg.Trust.File)
 	}
-	signer, err := seal.LoadSigner(cfg.Signing.KeyFile)
+	signer, err := loadSigner(ctx, cfg.Signing.KeyFile)
 	if err != nil {
 		return nil, hint.New(err, "name the allowed signers: --trust FILE")
 	}

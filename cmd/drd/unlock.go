@@ -65,11 +65,17 @@ func (a *app) unlock(ctx context.Context, f *unlockFlags, path string) error {
 	if err != nil {
 		return err
 	}
-	key, err := seal.Unlock(header, ids)
-	audit.Note(ctx, audit.Event{Name: audit.FileKeyRecover, Object: path + of, Err: err})
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
+	return audit.During(ctx, audit.Event{Name: audit.FileKeyRecover, Object: path + of}, func() error {
+		key, err := seal.Unlock(header, ids)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		return a.handOut(f, key)
+	})
+}
+
+// handOut gives away the key of one object.
+func (a *app) handOut(f *unlockFlags, key seal.FileKey) error {
 	if f.output == "" || f.output == "-" {
 		if _, err := a.raw.Write(key.Encode()); err != nil {
 			return fmt.Errorf("write the key: %w", err)

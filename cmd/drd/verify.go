@@ -12,6 +12,7 @@ import (
 	"filippo.io/age"
 	"github.com/spf13/cobra"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/drill"
 	"github.com/drd-project/drd/internal/hint"
@@ -194,7 +195,7 @@ func (f *verifyFlags) fromConfig(ctx context.Context, a *app, s *drillSetup) err
 	if flags.etcdBinary != "" {
 		s.etcdBinary = flags.etcdBinary
 	}
-	if err := f.giveSigner(cfg, s); err != nil {
+	if err := f.giveSigner(ctx, cfg, s); err != nil {
 		return err
 	}
 	if !cfg.Verifier() {
@@ -208,14 +209,16 @@ func (f *verifyFlags) fromConfig(ctx context.Context, a *app, s *drillSetup) err
 	if _, err := os.Stat(keyDir(cfg)); err != nil {
 		return nil // nothing was uploaded from here since the boot
 	}
-	if s.keys.Ring, err = seal.OpenKeyRing(keyDir(cfg)); err != nil {
+	s.keys.Ring, err = seal.OpenKeyRing(keyDir(cfg))
+	audit.Note(ctx, audit.Event{Name: audit.FileKeyLoad, Object: keyDir(cfg), Err: err})
+	if err != nil {
 		return hint.New(err, "--identity FILE needs no key of this node")
 	}
 	return nil
 }
 
 // giveSigner says why there is none.
-func (f *verifyFlags) giveSigner(cfg *config.Config, s *drillSetup) (err error) {
+func (f *verifyFlags) giveSigner(ctx context.Context, cfg *config.Config, s *drillSetup) (err error) {
 	switch {
 	case f.noRecord:
 		s.unsigned = "--no-record"
@@ -224,7 +227,7 @@ func (f *verifyFlags) giveSigner(cfg *config.Config, s *drillSetup) (err error) 
 	case cfg.Signing.KeyFile == "":
 		s.unsigned = "the configuration has no signing key"
 	default:
-		s.signer, err = configuredSigner(cfg)
+		s.signer, err = configuredSigner(ctx, cfg)
 	}
 	return hint.New(err, "--no-record needs no signing key")
 }

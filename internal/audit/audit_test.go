@@ -160,6 +160,8 @@ func TestTampering(t *testing.T) {
 			l[0] = bytes.Replace(l[0], []byte(`"sequence":2`), []byte(`"sequence":1`), 1)
 			return l
 		}, "another one was before it", 1},
+		{"beginning cut off", func(l [][]byte) [][]byte { return l[3:] }, "is record 4, and no file begins with it", 1},
+		{"beginning cut off in a line", func(l [][]byte) [][]byte { l[2] = l[2][9:]; return l[2:] }, "is record 4, and no file begins with it", 2},
 		{"reordered", swap, "does not follow", 3},
 		{"repeated", func(l [][]byte) [][]byte { return slices.Insert(l, 2, l[1]) }, "does not follow", 3},
 		{"replaced by rubbish", func(l [][]byte) [][]byte { l[2] = []byte("rubbish"); return l }, "does not follow", 4},
@@ -301,6 +303,46 @@ func TestRotate(t *testing.T) {
 	}
 	if c := p.sound(1); c.First != first.Last {
 		t.Errorf("without the old file: %s", c)
+	}
+	p.note(2)
+	p.write(p.lines()[1:])
+	if _, err := Verify(p.path); !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), "was cut off") {
+		t.Errorf("the beginning of the new file was cut off: %v", err)
+	}
+}
+
+// TestRotatedAnywhere: files that were moved away are found in a state directory whose name looks like a pattern.
+func TestRotatedAnywhere(t *testing.T) {
+	p := newPlace(t)
+	p.path = filepath.Join(t.TempDir(), "state [1]*", FileName)
+	p.again()
+	p.note(2)
+	if err := rotate(p.path, end{sequence: 2}); err != nil {
+		t.Fatal(err)
+	}
+	p.note(1)
+	if c := p.sound(3); c.Files != 2 {
+		t.Errorf("%d files", c.Files)
+	}
+}
+
+// TestDuring: what is done is in the log before and after it, and its error is the caller's.
+func TestDuring(t *testing.T) {
+	p := newPlace(t)
+	before := 0
+	err := During(Into(t.Context(), p.Log), Event{Name: ExtractWrite, Object: "-", Count: 2}, func() error {
+		before = len(p.lines())
+		return errDamaged
+	})
+	lines := p.lines()
+	if !errors.Is(err, errDamaged) || before != 1 || len(lines) != 2 {
+		t.Fatalf("%v, %d records before, %d in all", err, before, len(lines))
+	}
+	for i, want := range []Outcome{Begun, Failed} {
+		var r Record
+		if err := json.Unmarshal(lines[i], &r); err != nil || r.Outcome != want || r.Event != ExtractWrite || r.Count != 2 || r.Object != "-" {
+			t.Errorf("%+v, %v: want %s", r, err, want)
+		}
 	}
 }
 

@@ -29,6 +29,7 @@ const (
 	PruneBegin     Name = "prune.begin"
 	PruneDelete    Name = "prune.delete"
 	PruneEnd       Name = "prune.end"
+	SpoolDrop      Name = "spool.drop"
 )
 
 // Outcome is how it went.
@@ -58,9 +59,9 @@ func Definitions() []Definition {
 		{Name: DaemonStop, When: "the service ends, and how", Object: "the configuration file", Controls: "AU-2, AU-12"},
 		{Name: ConfigReload, When: "another configuration takes effect (`done`), or does not (`refused`: the one before stays in force)", Object: "the configuration file", Controls: "AU-2, CM-3, CM-6"},
 		{Name: KeyGenerate, When: "`drd keygen` makes a private key", Object: "the file with the private key", Controls: "AU-2, SC-12"},
-		{Name: SigningKeyLoad, When: "the service reads the key that signs snapshots", Object: "the key file", Controls: "AU-2, SC-12"},
+		{Name: SigningKeyLoad, When: "the service, or a command, reads the key that signs snapshots and drill records", Object: "the key file", Controls: "AU-2, SC-12"},
 		{Name: IdentityLoad, When: "an identity, which opens every snapshot sealed for it, is read; by the service, while it goes on being read, once an hour", Object: "the identity file", Controls: "AU-2, AC-6(9), SC-12"},
-		{Name: FileKeyLoad, When: "the key of one object is read from a file", Object: "the key file", Controls: "AU-2, AC-6(9), SC-12"},
+		{Name: FileKeyLoad, When: "the key of one object is read from a file; or `drd verify` begins to use the keys of what the node has just made itself", Object: "the key file, or the directory of the keys", Controls: "AU-2, AC-6(9), SC-12"},
 		{Name: FileKeyRecover, When: "`drd unlock` turns a header into the key of one object", Object: "the header file, and the snapshot it is said to be of", Controls: "AU-2, AC-6(9), SC-12"},
 		{Name: HeaderExport, When: "the header of an object is written, for `drd unlock`", Object: "the snapshot", Controls: "AU-2"},
 		{Name: RestoreBegin, When: "a restore is confirmed", Object: "the snapshot, and the destination", Controls: "AU-2, CP-10"},
@@ -76,8 +77,9 @@ func Definitions() []Definition {
 		{Name: SegmentsFetch, When: "the download of `count` segments of the archive begins", Object: "the first and the last of them", Controls: "AU-2, CP-9(8)"},
 		{Name: SegmentsOpen, When: "those segments were decrypted and applied, or could not be", Object: "the first and the last of them", Controls: "AU-2, CP-9(8), SC-28(1)"},
 		{Name: PruneBegin, When: "a prune is about to delete `count` items; it does not begin without this record", Object: "the cluster", Controls: "AU-2, AU-9, CP-9"},
-		{Name: PruneDelete, When: "one of them was deleted, or could not be; where this cannot be recorded the prune stops", Object: "the snapshot, segment or upload", Controls: "AU-2, AU-9, CP-9", bulk: true},
+		{Name: PruneDelete, When: "one of them, or up to 64 segments, are about to be deleted (`begun`); then for each how that went. Where either cannot be recorded the prune stops", Object: "the snapshot, segment or upload; or the first and the last segment", Controls: "AU-2, AU-9, CP-9", bulk: true},
 		{Name: PruneEnd, When: "the prune ends; `count` items were deleted", Object: "the cluster", Controls: "AU-2, AU-9, CP-9"},
+		{Name: SpoolDrop, When: "a snapshot, or a stretch of the archive, is given up for a target that does not have it; the service goes on whether this can be recorded or not", Object: "the snapshot, or the first and the last segment as it begins: `gaps.jsonl` has how long it became", Controls: "AU-2, CP-9"},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ type end struct {
 	record   string // hash of that record's line
 	hash     string // of the last line, be it torn
 	torn     bool   // the last line has no newline
+	bare     bool   // the file has no whole record, and goes on from the one before
 }
 
 // appendRecord gives r its place in the chain and writes it. It returns the line.
@@ -53,7 +55,7 @@ func appendRecord(path string, r *Record, sync bool) (line []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	r.Sequence, r.Previous = last.sequence+1, last.hash
+	r.Sequence, r.Previous, r.Continues = last.sequence+1, last.hash, last.bare
 	if line, err = r.line(); err != nil {
 		return nil, err
 	}
@@ -89,10 +91,12 @@ func openEnd(path string) (*os.File, end, error) {
 			return nil, end{}, err
 		}
 		f, err = openFile(path)
+		last.bare = true
 		return f, last, err
 	}
 	if err == nil && last.sequence == 0 {
 		last, err = last.after(endOfRotated(path))
+		last.bare = last.sequence > 0
 	}
 	if err != nil {
 		return nil, end{}, errors.Join(err, f.Close())
@@ -159,9 +163,21 @@ func rotate(path string, last end) error {
 	return os.Rename(path, name)
 }
 
-// rotated are the files that were moved away, the oldest first.
-func rotated(path string) ([]string, error) {
-	return filepath.Glob(strings.TrimSuffix(path, ".jsonl") + "-????????????.jsonl")
+// movedAway matches what rotatedName puts behind "audit".
+var movedAway = regexp.MustCompile(`^-[0-9]{12}\.jsonl$`)
+
+// rotated are the files that were moved away, the oldest first. A state directory may have any name, so that no pattern has it.
+func rotated(path string) (names []string, err error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if rest, ok := strings.CutPrefix(e.Name(), strings.TrimSuffix(filepath.Base(path), ".jsonl")); ok && movedAway.MatchString(rest) {
+			names = append(names, filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+	return names, nil
 }
 
 // endOfRotated is where a new file goes on.

@@ -83,8 +83,18 @@ func Require(ctx context.Context, e Event) error {
 	return l.record(e, true)
 }
 
-// ErrNoFile is wrapped when there is no configuration, and so no file.
-var ErrNoFile = errors.New("no configuration names a state directory for the audit log")
+// During records that e is about to happen, does it, and records how it went: who is killed meanwhile leaves the first record. The error
+// is that of do.
+func During(ctx context.Context, e Event, do func() error) error {
+	e.Outcome = Begun
+	Note(ctx, e)
+	e.Outcome, e.Err = "", do()
+	Note(ctx, e)
+	return e.Err
+}
+
+// ErrNoFile is wrapped when Place knows no file.
+var ErrNoFile = errors.New("no configuration that can be read names a state directory for the audit log")
 
 // record writes to both places. The error is that of the file.
 func (l *Log) record(e Event, required bool) error {
@@ -95,7 +105,7 @@ func (l *Log) record(e Event, required bool) error {
 	var line []byte
 	inFile := ErrNoFile
 	if l.file != "" {
-		if line, inFile = appendRecord(l.file, r, !e.Name.bulk()); inFile != nil {
+		if line, inFile = appendRecord(l.file, r, r.Outcome == Begun || !e.Name.bulk()); inFile != nil {
 			inFile = fmt.Errorf("write the audit log: %w", inFile)
 			l.lost++
 		} else {
@@ -103,7 +113,7 @@ func (l *Log) record(e Event, required bool) error {
 		}
 	}
 	if inFile != nil {
-		r.Sequence, r.Previous = 0, ""
+		r.Sequence, r.Previous, r.Continues = 0, "", false
 		var err error
 		if line, err = r.line(); err != nil {
 			return err

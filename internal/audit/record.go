@@ -39,8 +39,9 @@ type Record struct {
 	Actor      Actor     `json:"actor"`
 	Host       string    `json:"host"`
 	Cluster    string    `json:"cluster,omitempty"`
-	Lost       int64     `json:"lost,omitempty"`     // records of the same process before this one that could not be written
-	Previous   string    `json:"previous,omitempty"` // SHA-256, in hex, of the line before, without its newline
+	Continues  bool      `json:"continues,omitempty"` // it is the first of a file, and goes on where a full one ends
+	Lost       int64     `json:"lost,omitempty"`      // records of the same process before this one that could not be written
+	Previous   string    `json:"previous,omitempty"`  // SHA-256, in hex, of the line before, without its newline
 }
 
 // Actor is who did it, as far as the kernel and sudo tell.

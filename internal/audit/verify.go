@@ -109,6 +109,7 @@ type verifier struct {
 	*comparison
 	chain    Chain
 	begins   bool // no line was read yet
+	inFile   bool // a record of this file was read
 	problems []error
 }
 
@@ -120,6 +121,7 @@ func (v *verifier) problem(format string, args ...any) {
 
 func (v *verifier) file(f part) error {
 	v.chain.Files++
+	v.inFile = false
 	if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o077 != 0 {
 		v.problems = append(v.problems, hint.New(fmt.Errorf("%s is open to others (mode %04o)", f.Name(), info.Mode().Perm()), "run `chmod 0600 %s`", f.Name()))
 	}
@@ -149,6 +151,10 @@ func (v *verifier) line(place string, line []byte) {
 		v.next(line)
 		return
 	}
+	if !v.inFile && r.Sequence > 1 && !r.Continues {
+		v.problem("%s is record %d, and no file begins with it: what was before it in its file was cut off", place, r.Sequence)
+	}
+	v.inFile = true
 	switch {
 	case v.begins && r.Sequence == 1 && r.Previous != Genesis:
 		v.problem("%s is the first record, and says that another one was before it", place)

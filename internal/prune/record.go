@@ -3,6 +3,7 @@ package prune
 import (
 	"context"
 	"fmt"
+	"io/fs"
 
 	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/hint"
@@ -21,12 +22,23 @@ func (p *Plan) record(ctx context.Context, e audit.Event) error {
 	return nil
 }
 
-// recordResult records what became of an item. Where nothing was done to it, there is nothing to record.
+// recordBegun names what is about to be deleted.
+func (p *Plan) recordBegun(ctx context.Context, items []*Item) error {
+	e := audit.Event{Name: audit.PruneDelete, Outcome: audit.Begun, Object: items[0].Name()}
+	if n := len(items); n > 1 {
+		e.Object, e.Count = e.Object+" to "+items[n-1].Name(), int64(n)
+	}
+	return p.record(ctx, e)
+}
+
+// recordResult records what became of an item that recordBegun has named. Of what was not tried there is nothing to record.
 func (p *Plan) recordResult(ctx context.Context, r Result) error {
 	e := audit.Event{Name: audit.PruneDelete, Object: r.Item.Name(), Err: r.Err}
 	switch r.Outcome {
-	case NotTried, Gone:
+	case NotTried:
 		return nil
+	case Gone:
+		e.Outcome, e.Err = audit.Refused, fs.ErrNotExist
 	case Locked, Changed:
 		e.Outcome = audit.Refused
 	case Deleted, Failed:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,15 +56,50 @@ func TestRecorded(t *testing.T) {
 	}
 	want := []string{
 		fmt.Sprintf("prune.begin begun %s 2 %s", cluster, plan.Target),
+		fmt.Sprintf("prune.delete begun %s 0 %s", ids[0], plan.Target),
 		fmt.Sprintf("prune.delete done %s 0 %s", ids[0], plan.Target),
+		fmt.Sprintf("prune.delete begun %s 0 %s", ids[1], plan.Target),
 		fmt.Sprintf("prune.delete done %s 0 %s", ids[1], plan.Target),
 		fmt.Sprintf("prune.end done %s 2 %s", cluster, plan.Target),
 	}
 	if d := cmp.Diff(want, recorded(t, path)); d != "" {
 		t.Error(d)
 	}
-	if results := p.plan(last(1)).Run(audited(t, path)); len(results) != 0 || len(recorded(t, path)) != 4 {
+	if results := p.plan(last(1)).Run(audited(t, path)); len(results) != 0 || len(recorded(t, path)) != 6 {
 		t.Error("a prune with nothing to delete is recorded")
+	}
+}
+
+// TestRecordedBefore: what is deleted stands in the audit log before, also of segments that go several at once.
+func TestRecordedBefore(t *testing.T) {
+	p := inDirectory(t)
+	p.every(6*time.Hour, 8) // 43 h to 1 h ago
+	segments := p.segments(time.Hour, 42)
+	path := filepath.Join(t.TempDir(), audit.FileName)
+	var mu sync.Mutex
+	begun := make(map[string]bool) // the record before each deletion
+	w := &watched{Bucket: p.repo.Bucket(), before: func(string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		all := recorded(t, path)
+		begun[all[len(all)-1]] = true
+		return nil
+	}}
+	plan := p.planOver(p.over(w), within(22*time.Hour))
+	results := plan.Run(audited(t, path))
+	if results.Err() != nil {
+		t.Fatal(results.Err())
+	}
+	want := make(map[string]bool)
+	for _, r := range results {
+		if !r.Item.Archived() {
+			want[fmt.Sprintf("prune.delete begun %s 0 %s", r.Item.ID, plan.Target)] = true
+		}
+	}
+	want[fmt.Sprintf("prune.delete begun %s 0 %s", segments[0].Name(), plan.Target)] = true // the first goes alone
+	want[fmt.Sprintf("prune.delete begun %s to %s 17 %s", segments[1].Name(), segments[17].Name(), plan.Target)] = true
+	if d := cmp.Diff(want, begun); d != "" {
+		t.Error(d)
 	}
 }
 

@@ -54,7 +54,7 @@ type Result struct {
 
 // Run deletes what the plan says, in its order. The results tell of every deletion of the plan. It stops early when
 // the target refuses deletions altogether, when three fail in a row, and when ctx ends, after the snapshot under way. Segments
-// are many and small, and go several at once. Where the audit log in ctx cannot be written nothing is deleted, or nothing more.
+// are many and small, and go several at once. Nothing is deleted that the audit log in ctx does not have before.
 func (p *Plan) Run(ctx context.Context) Results {
 	r := &run{plan: p, read: make(map[repo.SegmentName]error)}
 	items := p.Deletions()
@@ -102,6 +102,9 @@ func (r *run) next(items []*Item) int {
 func (r *run) take(ctx context.Context, items []*Item) {
 	results := make(Results, len(items))
 	r.readMerged(ctx, items)
+	if r.stop == nil {
+		r.stop = r.plan.recordBegun(ctx, items)
+	}
 	var group errgroup.Group
 	group.SetLimit(min(atOnce, max(1, r.plan.repo.Bucket().Properties().Parallel)))
 	for i, item := range items {

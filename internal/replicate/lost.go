@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/repo"
 )
 
@@ -144,6 +145,7 @@ func (q *Queue) loseSnapshot(ctx context.Context, target string, id repo.ID, rea
 		return fmt.Errorf("lose %s for %s: %w", id, target, err)
 	}
 	if fresh {
+		audit.Note(ctx, audit.Event{Name: audit.SpoolDrop, Object: id.String(), Target: target})
 		q.cfg.Log.Error("a snapshot is lost for a target", "snapshot", id.String(), "target", target, "reason", reason)
 	}
 	q.readLosses()
@@ -161,6 +163,7 @@ func (q *Queue) loseSegments(ctx context.Context, target string, lost []lostSegm
 	}
 	if fresh > 0 { // one that grows is told once
 		first, last := lost[0].name, lost[len(lost)-1].name
+		audit.Note(ctx, audit.Event{Name: audit.SpoolDrop, Object: first.String() + " to " + last.String(), Target: target, Count: int64(len(lost))})
 		q.cfg.Log.Error("the archive of a target has a gap", "target", target, "timeline", first.Timeline,
 			"from_revision", first.First, "to_revision", last.Last, "reason", reason)
 	}

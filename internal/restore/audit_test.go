@@ -30,12 +30,12 @@ func TestAudit(t *testing.T) {
 		with func()                                              // before the run
 		want []string
 	}{
-		{"snapshot", restore.Request{Revision: 10}, nil, nil, []string{"object.download begun", "object.decrypt done", "restore.install done"}},
+		{"snapshot", restore.Request{Revision: 10}, nil, nil, []string{"object.download begun", "object.decrypt done", "restore.install begun", "restore.install done"}},
 		{"revision", restore.Request{Revision: 35}, nil, nil, []string{
-			"segments.download begun 3", "object.download begun", "object.decrypt done", "segments.decrypt done 3", "restore.install done",
+			"segments.download begun 3", "object.download begun", "object.decrypt done", "segments.decrypt done 3", "restore.install begun", "restore.install done",
 		}},
 		{"time", restore.Request{At: secondOf(26)}, nil, nil, []string{
-			"segments.download begun 2", "segments.decrypt done 1", "object.download begun", "object.decrypt done", "segments.decrypt done 2", "restore.install done",
+			"segments.download begun 2", "segments.decrypt done 1", "object.download begun", "object.decrypt done", "segments.decrypt done 2", "restore.install begun", "restore.install done",
 		}},
 		{"past", restore.Request{SinceAt: secondOf(23), Revision: 35, InScratch: true}, past, nil, []string{
 			"segments.download begun 3", "segments.decrypt done 1", "object.download begun", "object.decrypt done", "segments.decrypt done 3",

@@ -44,9 +44,8 @@ func (r *run) finish(ctx context.Context) error {
 	return r.finishDataDir(ctx)
 }
 
-func noteInstall(ctx context.Context, path string, err error) error {
-	audit.Note(ctx, audit.Event{Name: audit.RestoreInstall, Object: path, Err: err})
-	return err
+func audited(ctx context.Context, path string, install func() error) error {
+	return audit.During(ctx, audit.Event{Name: audit.RestoreInstall, Object: path}, install)
 }
 
 // finishFile makes the standard snapshot file: store, trailer, final name. A store without a change keeps the trailer
@@ -71,7 +70,7 @@ func (r *run) finishFile(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		r.result.Path = r.dest.output
-		return noteInstall(ctx, r.dest.output, r.dest.installFile(path))
+		return audited(ctx, r.dest.output, func() error { return r.dest.installFile(path) })
 	})
 }
 
@@ -102,6 +101,6 @@ func (r *run) finishDataDir(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		r.result.Path = r.dest.dataDir
-		return noteInstall(ctx, r.dest.dataDir, r.dest.installDirs(data, wal))
+		return audited(ctx, r.dest.dataDir, func() error { return r.dest.installDirs(data, wal) })
 	})
 }
