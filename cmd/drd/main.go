@@ -160,8 +160,12 @@ func problems(err error) []error {
 		if !ok {
 			continue
 		}
+		parts := joined.Unwrap()
+		if errors.Join(parts...).Error() != err.Error() {
+			break // fmt.Errorf with two errors has words of its own
+		}
 		var all []error
-		for _, e := range joined.Unwrap() {
+		for _, e := range parts {
 			all = append(all, problems(e)...)
 		}
 		return all

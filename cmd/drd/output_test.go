@@ -45,6 +45,17 @@ func TestReportError(t *testing.T) {
 	}
 }
 
+// TestReportErrorOfTwo: an error made of two with words between them is one.
+func TestReportErrorOfTwo(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{err: &out}
+	a.reportError(hint.New(fmt.Errorf("this is recorded nowhere: %w: %w", errors.New("one"), errors.New("two")), "next"))
+	const want = "drd: error: this is recorded nowhere: one: two\ndrd: hint: next\n"
+	if out.String() != want {
+		t.Errorf("it says\n%swant\n%s", &out, want)
+	}
+}
+
 func TestPrintable(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain ü 日本":        "plain ü 日本",

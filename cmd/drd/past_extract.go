@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -145,8 +146,14 @@ func (a *app) judgeExtract(f *extractFlags, r *past.Report, revision int64) erro
 	}
 	switch {
 	case refused > 0 && (!f.keepGoing || r.Written == 0):
-		err := fmt.Errorf("%s encrypted by the API server, and %d cannot be decoded; nothing was written", are(r.Encrypted, "value"), r.Broken)
-		return hint.New(err, "--keep-going writes the rest; --format raw writes all as etcd has it; what is encrypted comes back with a full restore, where the API server has its keys")
+		var why []string
+		if r.Encrypted > 0 {
+			why = append(why, are(r.Encrypted, "value")+" encrypted by the API server")
+		}
+		if r.Broken > 0 {
+			why = append(why, count(int(r.Broken), "value")+" cannot be decoded")
+		}
+		return hint.New(fmt.Errorf("%s; nothing was written", strings.Join(why, ", and ")), "--keep-going writes the rest; --format raw writes all as etcd has it; what is encrypted comes back with a full restore, where the API server has its keys")
 	case r.Written == 0 && len(r.MadeAgain) > 0:
 		return hint.New(errors.New("all objects there are made again by their controllers; nothing was written"), "--include-owned writes them, without their owner")
 	case r.Written == 0:

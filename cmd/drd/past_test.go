@@ -460,7 +460,7 @@ func (d *disaster) refused() {
 		{exitUsage, "exclude each other", with("extract", "--at", at, "--revision", "3", "--namespace", "shop", "--output", "none")},
 		{exitUsage, "is there already", with("extract", "--at", at, "--namespace", "shop", "--output", "config.yaml")},
 		{exitNothing, "no such key was there", with("extract", "--revision", fmt.Sprint(d.gone), "--namespace", "shop", "--output", "none")},
-		{exitFailed, "1 value is encrypted by the API server, and 0 cannot be decoded; nothing was written", with("extract", "--at", at, "--prefix", "/registry/secrets/", "--output", "none")},
+		{exitFailed, "1 value is encrypted by the API server; nothing was written", with("extract", "--at", at, "--prefix", "/registry/secrets/", "--output", "none")},
 		{exitFailed, "made again by their controllers", with("extract", "--at", at, "--prefix", "/registry/pods/", "--output", "none")},
 		{exitFailed, "no such file or directory", with("extract", "--at", at, "--namespace", "shop", "--output", "nowhere/none")},
 		{exitNothing, "no such key was there", with("extract", "--at", at, "--prefix", "/registry/pods/nobody/", "--output", "none")},
