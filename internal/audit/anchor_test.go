@@ -115,6 +115,7 @@ func TestNewestWhileOthersWrite(t *testing.T) {
 	var anchors []Anchor
 	for i := range 20 {
 		anchors = append(anchors, p.anchor(fmt.Sprint(i), 0))
+		time.Sleep(5 * lockPoll) // a slow disk holds the lock most of the time, and those who write wait for lockWait only
 	}
 	writers.Wait()
 	c, err := Verify(p.path, anchors...)

@@ -7,12 +7,12 @@ import (
 
 const placed = `cluster: prod
 state_dir: /data/drd
-etcd: {endpoints: ["http://127.0.0.1:2379"]}
+etcd: {endpoints: ["https://127.0.0.1:2379"], cert_file: /pki/c.crt, key_file: "${DRD_TEST_UNSET}/c.key", username: drd, password_file: "${DRD_TEST_UNSET}/p"}
 seal: {recipients_file: "${DRD_TEST_UNSET}/recipient.txt"}
 signing: {key_file: "${DRD_TEST_UNSET}/signing.key"}
 verify: {identity_file: "${DRD_TEST_UNSET}/identity.txt"}
-metrics: {heartbeat_url_file: "${DRD_TEST_UNSET}/heartbeat"}
-targets: [{name: primary, s3: {bucket: "${DRD_TEST_UNSET}", region: eu-1, credentials_file: "${DRD_TEST_UNSET}/s3"}}]
+metrics: {heartbeat_url_file: "${DRD_TEST_UNSET}/heartbeat", listen: "0.0.0.0:9877", web_config_file: "${DRD_TEST_UNSET}/web.yml"}
+targets: [{name: primary, s3: {bucket: "${DRD_TEST_UNSET}", endpoint: "${DRD_TEST_UNSET}", sse: aws:kms, kms_key_id: "${DRD_TEST_UNSET}", credentials_file: "${DRD_TEST_UNSET}/s3"}}]
 `
 
 // TestPlace: where a configuration keeps its state is known although variables are not set here, and not where it is wrong.

@@ -48,9 +48,9 @@ func (r rules) require(path, value, advice string) bool {
 	return value != ""
 }
 
-// together reports that the key at path needs another one that is not set.
+// together reports that the key at path needs another one that is not set. One that is written and could not be read has its own problem.
 func (r rules) together(path, value, otherKey, other string) {
-	if value != "" && other == "" {
+	if value != "" && other == "" && !r.broken(otherKey) {
 		r.fail(path, "", "needs %s as well", otherKey)
 	}
 }
@@ -212,7 +212,7 @@ func (r rules) metrics(m Metrics) {
 		r.fail("metrics.listen", "for example 127.0.0.1:9877", "must be host:port")
 		return
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && m.WebConfigFile == "" {
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && m.WebConfigFile == "" && !r.broken("metrics.web_config_file") {
 		r.fail("metrics.listen", "set metrics.web_config_file (TLS and passwords, Prometheus web configuration), or listen on 127.0.0.1", "is open to other machines without a web_config_file")
 	}
 }

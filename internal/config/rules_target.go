@@ -76,10 +76,11 @@ func (r rules) s3(at string, s S3) {
 	if !isPrefix(s.Prefix) {
 		r.fail(at+".prefix", "for example backups/etcd", "must be up to %d bytes of names joined by single slashes, with none at either end", maxPrefix)
 	}
-	if s.Endpoint == "" {
-		r.require(at+".region", s.Region, "set the region of the bucket, or the endpoint of a store that is not Amazon's")
-	} else {
+	switch {
+	case s.Endpoint != "":
 		r.endpoint(at, s)
+	case !r.broken(at + ".endpoint"):
+		r.require(at+".region", s.Region, "set the region of the bucket, or the endpoint of a store that is not Amazon's")
 	}
 	if strings.ContainsAny(s.Region, " /") {
 		r.fail(at+".region", "", "is not a region name")
@@ -110,10 +111,10 @@ func isPrefix(s string) bool {
 }
 
 func (r rules) encryption(at string, s S3) {
-	if s.SSE == SSEKMS && s.KMSKeyID == "" {
+	if s.SSE == SSEKMS && s.KMSKeyID == "" && !r.broken(at+".kms_key_id") {
 		r.fail(at+".sse", "set kms_key_id to the key's ARN or ID", "aws:kms needs kms_key_id as well")
 	}
-	if s.SSE != SSEKMS && s.KMSKeyID != "" {
+	if s.SSE != SSEKMS && s.KMSKeyID != "" && !r.broken(at+".sse") {
 		r.fail(at+".kms_key_id", "set sse: aws:kms", "has no effect without sse: aws:kms")
 	}
 }

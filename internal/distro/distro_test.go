@@ -136,7 +136,7 @@ func TestDetect(t *testing.T) {
 			Config:   map[string]any{"data-dir": "/elsewhere"},
 		}},
 		"rke2 with its directory in a variable": {map[string]string{
-			"/usr/local/lib/systemd/system/rke2-server.service": "[Service]\nEnvironmentFile=-/etc/default/%N\nExecStart=/usr/local/bin/rke2 server\n",
+			"/usr/local/lib/systemd/system/rke2-server.service": "[Service]\nEnvironment=RKE2_DATA_DIR=/overridden\nEnvironmentFile=-/etc/default/%N\nExecStart=/usr/local/bin/rke2 server\n",
 			"/etc/default/rke2-server":                          "RKE2_DATA_DIR=/srv/rke2\nRKE2_CONFIG_FILE=/srv/rke2.yaml\n",
 			"/srv/rke2.yaml":                                    "profile: cis\n",
 			"/srv/rke2/server/db/etcd/":                         "",

@@ -125,9 +125,9 @@ func credentials(h host, s settings, n *Node) {
 	}
 }
 
-// variable is the value of the first of these names that has one.
+// variable is the value of the last line that sets one of these names: systemd and shells take that one.
 func variable(variables []string, names ...string) string {
-	for _, v := range variables {
+	for _, v := range slices.Backward(variables) {
 		if name, value, _ := strings.Cut(v, "="); slices.Contains(names, name) {
 			return strings.Trim(value, `"'`)
 		}

@@ -27,7 +27,7 @@ func checkAudit(ctx context.Context, cfg Config, self string) Check {
 		return said(fail(name, withHints(err)))
 	}
 	doubts := append(known.doubts, unknown(chain, audit.Journal, "find out why records do not come into the journal: `journalctl -t "+audit.Identifier+"`")...)
-	doubts = append(doubts, unknown(chain, audit.Snapshots, "run `drd snapshot`, which knows the log as it is now; where nobody took old files of the log away, find out who did")...)
+	doubts = append(doubts, unknown(chain, audit.Snapshots, fmt.Sprintf("this passes when the newest %d snapshots of this host were made since; where nobody took old files of the log away, find out who did", anchorsCompared))...)
 	as, err := audit.Verify(cfg.AuditFile, known.former...)
 	if err != nil {
 		doubts = append(doubts, hint.New(fmt.Errorf("snapshots that were signed with this node's key, of its member, on a host of another name, do not know this log: %w", err),
@@ -71,7 +71,8 @@ func sameAs(own, former audit.Chain, known witnessed) string {
 	return text
 }
 
-// unknown doubts a log of which a witness knows nothing but what was before its first record.
+// unknown doubts a log that begins after a record that a witness knows. Of the journal, which has less than the log after a while, that is
+// none while others agree; snapshots are as many whenever: whoever begins a log with a high number needs one of his own for each of them.
 func unknown(chain audit.Chain, w audit.Witness, todo string) []error {
 	var newest *audit.Anchor
 	for i, a := range chain.Older {
@@ -79,7 +80,7 @@ func unknown(chain audit.Chain, w audit.Witness, todo string) []error {
 			newest = &chain.Older[i]
 		}
 	}
-	if newest == nil || chain.Matched[w] > 0 {
+	if newest == nil || w == audit.Journal && chain.Matched[w] > 0 {
 		return nil
 	}
 	return []error{hint.New(fmt.Errorf("it begins with record %d, of %s, and the newest that %s has is %d: they cannot be compared",
@@ -91,7 +92,7 @@ func withHints(err error) error {
 		return err
 	}
 	if errors.Is(err, audit.ErrReplaced) {
-		err = hint.New(err, "on a node that was set up anew this passes when its newest %d snapshots were made since", anchorsCompared)
+		err = hint.New(err, "on a node that was set up anew this passes when its newest %d snapshots were made since, and the journal has forgotten the records before (`journalctl --vacuum-time`)", anchorsCompared)
 	}
 	return hint.New(err, "compare with the journal, `journalctl -t %s -o cat`, and with the copy on your log host; docs/audit.md says what it can mean", audit.Identifier)
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
 
+	"filippo.io/age/plugin"
+
 	"github.com/drd-project/drd/internal/audit"
 	"github.com/drd-project/drd/internal/config"
 	"github.com/drd-project/drd/internal/hint"
@@ -114,6 +116,8 @@ func TestIdentities(t *testing.T) {
 	}
 	write("identity.txt", foreign) // which proves nothing of this node's
 	wants(t, checkIdentities(log.ctx, cfg), Fail, path+" (verify.identity_file) opens nothing")
+	write("identity.txt", plugin.EncodeIdentity("drdtest", []byte("of a device"))) // nobody knows what it opens
+	wants(t, checkIdentities(log.ctx, cfg), OK, path+", is of a plugin")
 }
 
 func TestTrust(t *testing.T) {

@@ -72,7 +72,10 @@ func checkIdentities(ctx context.Context, cfg Config) Check {
 	drill := cfg.Settings.Verify.IdentityFile
 	nearby := nearbyIdentities(cfg)
 	for _, path := range nearby {
-		if path != drill && opens(ctx, path, cfg.Recipients) {
+		if path == drill {
+			continue
+		}
+		if sure, _ := opens(ctx, path, cfg.Recipients); sure {
 			return warn(name, hint.New(fmt.Errorf("%s opens the backups of this node: who takes the node can read all of them", path),
 				"keep it elsewhere, more than once, and remove it here"))
 		}
@@ -81,10 +84,13 @@ func checkIdentities(ctx context.Context, cfg Config) Check {
 	if looked == "" {
 		looked = "no other file"
 	}
-	switch {
-	case drill == "":
+	if drill == "" {
 		return ok(name, "none that opens the backups is in %s; no other place was looked at", looked)
-	case opens(ctx, drill, cfg.Recipients):
+	}
+	switch sure, perhaps := opens(ctx, drill, cfg.Recipients); {
+	case perhaps:
+		return ok(name, "the drills' own, %s, is of a plugin: only drills show what it opens; of others, looked at: %s", drill, looked)
+	case sure:
 		return ok(name, "the drills' own, %s, opens the backups of this node; of others, looked at: %s", drill, looked)
 	}
 	return fail(name, hint.New(fmt.Errorf("%s (verify.identity_file) opens nothing that is sealed for the recipients of this node: no drill can prove a backup", drill),
@@ -103,10 +109,11 @@ func nearbyIdentities(cfg Config) []string {
 	return paths
 }
 
-// opens says whether a file has an identity of one of the recipients. What is not there or cannot be read opens nothing.
-func opens(ctx context.Context, path string, r *seal.Recipients) bool {
+// opens says whether a file has an identity of one of the recipients; perhaps: it has one of a plugin instead, which does not tell. What is
+// not there or cannot be read opens nothing.
+func opens(ctx context.Context, path string, r *seal.Recipients) (sure, perhaps bool) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return false
+		return false, false
 	}
 	var ids []age.Identity
 	err := audit.During(ctx, audit.Event{Name: audit.IdentityLoad, Object: path}, func() (err error) {
@@ -114,14 +121,16 @@ func opens(ctx context.Context, path string, r *seal.Recipients) bool {
 		return err
 	})
 	if err != nil {
-		return false
+		return false, false
 	}
 	for _, id := range ids {
-		if slices.Contains(r.Fingerprints(), seal.Fingerprint(id)) {
-			return true
+		print := seal.Fingerprint(id)
+		if slices.Contains(r.Fingerprints(), print) {
+			return true, false
 		}
+		perhaps = perhaps || print == ""
 	}
-	return false
+	return false, perhaps
 }
 
 // checkSigner sees to it that what this node signs, this node believes: else its snapshots count nowhere.

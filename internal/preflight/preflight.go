@@ -62,6 +62,9 @@ type Config struct {
 // targetTimeout bounds how long one target may take; etcd has its own dial timeout.
 const targetTimeout = 30 * time.Second
 
+// heldTimeout is when a check is given up that has not ended with targetTimeout: a dead network mount holds it in the kernel.
+const heldTimeout = targetTimeout + 5*time.Second
+
 // cluster is what the first checks find out of the cluster, for those after them.
 type cluster struct {
 	dbSize  int64  // bytes; 0: not known
@@ -85,7 +88,7 @@ func Run(ctx context.Context, cfg Config) []Check {
 	}
 	checks = append(checks, checkCertificateFiles(cfg.Settings, shown)...)
 	checks = append(checks, checkKeys(ctx, cfg, found)...)
-	checks = append(checks, checkFiles(cfg)...)
+	checks = append(checks, within(heldTimeout, "files", func() []Check { return checkFiles(cfg) })...)
 	checks = append(checks, checkMachine(cfg, found.dbSize)...)
 	checks = append(checks, checkClock())
 	running := false
@@ -102,9 +105,21 @@ func Run(ctx context.Context, cfg Config) []Check {
 		}
 	}
 	for _, t := range cfg.Targets {
-		checks = append(checks, checkTarget(ctx, cfg, t, found.dbSize)...)
+		checks = append(checks, within(heldTimeout, "target "+t.Name, func() []Check { return checkTarget(ctx, cfg, t, found.dbSize) })...)
 	}
 	return checks
+}
+
+// within returns what look finds, or that it did not come back. Nobody waits longer for its goroutine.
+func within(limit time.Duration, name string, look func() []Check) []Check {
+	done := make(chan []Check, 1)
+	go func() { done <- look() }()
+	select {
+	case found := <-done:
+		return found
+	case <-time.After(limit):
+		return []Check{fail(name, hint.New(fmt.Errorf("no answer within %v", limit), "is a network file system dead that a directory lies on?"))}
+	}
 }
 
 // Failed says whether any check failed.

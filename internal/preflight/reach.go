@@ -40,7 +40,7 @@ func checkReach(ctx context.Context, cfg Config, pid int) []Check {
 			continue // what needs it says that it is not there at all
 		}
 		verdict := fail
-		if strings.HasPrefix(w.Key, "metrics.") { // the backups go on without
+		if w.spared(cfg) {
 			verdict = warn
 		}
 		checks = append(checks, verdict(name, w.explain(cfg.Unit, refused[i])))
@@ -83,6 +83,12 @@ func (w wanted) try() error {
 		err = unix.Faccessat(unix.AT_FDCWD, w.Name, w.mode, 0)
 	}
 	return err
+}
+
+// spared says that the backups go on without, and that nothing may be wrong: drills that the service does not make may be those of a unit
+// that can do more.
+func (w wanted) spared(cfg Config) bool {
+	return strings.HasPrefix(w.Key, "metrics.") || strings.HasPrefix(w.Key, "verify.") && cfg.Settings.Verify.Schedule == ""
 }
 
 // missing says that it is not there for this command either.

@@ -63,6 +63,8 @@ func reaches(t *testing.T, root string) {
 		"with the drop-in":   {"-all,+dac_read_search", func(c *config.Config) { c.Etcd.KeyFile = in("client.key") }, OK, "4 files", ""},
 		"read-only target":   {"-all", func(c *config.Config) { c.Targets = []config.Target{{Name: "nas", Dir: in("nas")}} }, Fail, "cannot write to " + in("nas") + " (targets[0].dir): read-only file system", "directory-target.conf"},
 		"read-only textfile": {"-all", func(c *config.Config) { c.Metrics.Textfile = in("nas/drd.prom") }, Warn, "cannot write to " + in("nas") + " (metrics.textfile)", "directory-target.conf"},
+		"scratch of drills":  {"-all", func(c *config.Config) { c.Verify = config.Verify{ScratchDir: in("nas"), Schedule: "@daily"} }, Fail, "cannot write to " + in("nas") + " (verify.scratch_dir)", ""},
+		"scratch of a unit":  {"-all", func(c *config.Config) { c.Verify.ScratchDir = in("nas") }, Warn, "cannot write to " + in("nas") + " (verify.scratch_dir)", ""},
 		"hidden":             {"-all", func(c *config.Config) { c.Trust.File = in("hidden/trust") }, Fail, "cannot read " + in("hidden/trust") + " (trust.file): no such file", "does not see it"},
 		"not there":          {"-all", func(c *config.Config) { c.Trust.File = in("missing") }, OK, "4 files", ""},
 	} {

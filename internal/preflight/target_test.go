@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestCheckRoom(t *testing.T) {
@@ -69,5 +70,19 @@ func TestWhoDeletes(t *testing.T) {
 	}
 	if got := whoDeletes("/proc", here); strings.Contains(got, "same") {
 		t.Error(got)
+	}
+}
+
+// TestWithin: a look that hangs does not hold up what comes after it.
+func TestWithin(t *testing.T) {
+	held := make(chan struct{})
+	defer close(held)
+	got := within(time.Millisecond, "files", func() []Check { <-held; return nil })
+	if len(got) != 1 {
+		t.Fatalf("%+v", got)
+	}
+	wants(t, got[0], Fail, "no answer within 1ms")
+	if got := within(time.Minute, "files", func() []Check { return []Check{ok("files", "good")} }); len(got) != 1 || got[0].Status != OK {
+		t.Errorf("%+v", got)
 	}
 }
