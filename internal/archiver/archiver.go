@@ -173,6 +173,13 @@ func (a *Archiver) turn(at time.Time) {
 	a.turned = at
 }
 
+// follows takes the trouble for gone. If it comes back before anything is written, it is the same.
+func (a *Archiver) follows() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.trouble.err = nil
+}
+
 // worked forgets the trouble.
 func (a *Archiver) worked() {
 	a.mu.Lock()
@@ -218,14 +225,14 @@ func (a *Archiver) attempt(ctx context.Context) (pause time.Duration, err error)
 	if !ok {
 		return 0, a.begin(ctx)
 	}
-	defer time.AfterFunc(followed, a.worked).Stop() // there may be nothing to write for long
+	defer time.AfterFunc(followed, a.follows).Stop() // there may be nothing to write for long
 	return a.write(ctx, member, from, leads(status))
 }
 
 // failed says that the archive is not written, once until it is again.
 func (a *Archiver) failed(err error) {
 	a.mu.Lock()
-	if a.trouble.err == nil {
+	if a.trouble.since.IsZero() {
 		a.trouble.since = a.cfg.Now()
 	}
 	a.trouble.err = err

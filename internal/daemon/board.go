@@ -56,7 +56,10 @@ type view struct {
 	archive verdict.Archive // behind the newest snapshot, as it was read last
 	unread  error           // why it could not be read since
 	window  time.Time       // when that was read; zero: it is to be read
-	hole    int64           // the revision that holed was told of; 0: the archive has no hole
+	// confirmed: that reading showed what this node has brought there; vain is how often it was read again because it did not.
+	confirmed bool
+	vain      int
+	hole      int64 // the revision that holed was told of; 0: the archive has no hole
 
 	read chan *repo.Catalogue // those that were, for who reads the archive
 }

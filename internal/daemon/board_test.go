@@ -189,3 +189,87 @@ func TestFailedDoesNotCount(t *testing.T) {
 	n.drilled(0, at.Add(-20*time.Minute), newest, proof.LevelDrill, proof.Passed)
 	want("a pass since", newest)
 }
+
+// TestWindowOfWhatCounts: a snapshot that stands failed leads nowhere, so that the archive behind it does not count either.
+func TestWindowOfWhatCounts(t *testing.T) {
+	n := newNode(t, 1)
+	sound := n.put(n.keys.Signer, 3*time.Hour, 10, nil, 0)
+	broken := n.put(n.keys.Signer, 2*time.Hour, 20, nil, 0)
+	n.drilled(0, time.Now().UTC().Truncate(time.Second).Add(-time.Hour), broken, proof.LevelDrill, proof.Failed)
+	var asked []string
+	n.cfg.Now = time.Now
+	n.cfg.Readers[0].Window = func(_ context.Context, c *repo.Catalogue) (*restore.Window, error) {
+		for _, e := range c.Entries {
+			asked = append(asked, e.ID.String())
+		}
+		return &restore.Window{}, nil
+	}
+	b := newBoard(n.cfg, newNotifier(n.cfg.Notify, n.cfg.Log))
+	r := b.watching(n.cfg.Readers)[0]
+	c, err := r.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := proof.Read(t.Context(), n.targets[0].Repo, n.keys.Trust, proof.ReadOptions{Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.proved(b.views[0], c, h, nil)
+	b.readWindow(t.Context(), b.views[0], r, c)
+	if diff := cmp.Diff([]string{sound.ID}, asked); diff != "" {
+		t.Errorf("the window was read of (-want +got):\n%s", diff)
+	}
+}
+
+// TestNotReadIsNoHole: where a segment could not be read just now, nobody is told of a hole, and what was seen before stands. One that
+// could not be read elsewhere hides none.
+func TestNotReadIsNoHole(t *testing.T) {
+	h := newHolding(t)
+	unread := func(first, last int64) *restore.Window {
+		w := h.window("a", 120, 30*time.Minute, 150)
+		w.Unread = []repo.SegmentEntry{{Name: repo.SegmentName{First: first, Last: last}, State: repo.StateUnreadable, Problem: errors.New("busy")}}
+		return w
+	}
+	h.look(t, h.window("a", 150, time.Second, 150))
+	h.look(t, unread(121, 150))
+	if problem := h.report().Problems[0].Text; h.holes != nil || !strings.Contains(problem, "is not known: segment") || !strings.HasSuffix(problem, ": busy") {
+		t.Errorf("holes %v; %s", h.holes, problem)
+	}
+	if h.look(t, unread(80, 90)); !slices.Equal(h.holes, []int64{121}) {
+		t.Errorf("holes %v", h.holes)
+	}
+}
+
+// TestConfirmedSoon: what was brought to a target is looked for within seconds where the last reading did not show it, and more and more
+// seldom as long as it does not; a hole waits for the next look.
+func TestConfirmedSoon(t *testing.T) {
+	h := newHolding(t)
+	brought, whole := h.acked, h.window("a", 150, time.Second, 150)
+	h.acked = replicate.Position{}
+	h.look(t, whole)
+	v := h.views[0]
+	due := func(what string, after time.Duration, want bool) {
+		t.Helper()
+		v.window = time.Now().Add(-after)
+		if got := h.unconfirmed(v); got != want {
+			t.Errorf("%s, %s after the reading: %t, want %t", what, after, got, want)
+		}
+	}
+	due("nothing was brought", time.Hour, false)
+	h.acked = brought
+	due("the first time", confirmFirst/2, false)
+	due("the first time", confirmFirst, true)
+	due("the second time", confirmFirst, false)
+	due("the second time", 2*confirmFirst, true)
+	h.look(t, whole)
+	due("it was seen", time.Hour, false)
+	h.look(t, nil)
+	due("it could not be read", confirmFirst, true)
+	for range 20 {
+		h.unconfirmed(v)
+	}
+	due("many times", windowEvery-time.Second, false)
+	due("many times", windowEvery, true)
+	h.look(t, h.window("a", 120, 30*time.Minute, 150))
+	due("a hole", time.Hour, false)
+}

@@ -181,13 +181,14 @@ func (f *freshness) look(ctx context.Context, r Reader) error {
 
 // note publishes a catalogue, as the drill records judge it that were read last.
 func (f *freshness) note(target string, c *repo.Catalogue) {
-	one := find(c, f.now())
+	now := f.now()
+	one := find(c, now)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.known[target]
 	one.proofs, one.proofsAt = before.proofs, before.proofsAt
 	f.known[target] = one
-	f.metrics.SetTarget(target, targetMetrics(c, one.newest, one.proofs.history.Sound(c, f.now())))
+	f.metrics.SetTarget(target, targetMetrics(c, one.newest, one.proofs.history.Sound(c, now)))
 	f.publish()
 	if f.arrived != nil && one.newest != nil && (before.newest == nil || before.newest.ID != one.newest.ID) {
 		f.arrived(target)

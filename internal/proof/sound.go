@@ -30,16 +30,23 @@ func (h *History) Sound(c *repo.Catalogue, now time.Time) *repo.Entry {
 	if h.OfEntry(newest).State != StateFailed {
 		return newest
 	}
-	good := &repo.Catalogue{}
+	newest, _ = h.Counting(c, now).Latest(now, false) // there is one
+	return newest
+}
+
+// Counting is the catalogue without what stands failed, or all of it where a restore could take nothing else. Sound is its newest entry.
+func (h *History) Counting(c *repo.Catalogue, now time.Time) *repo.Catalogue {
+	good := *c
+	good.Entries = nil
 	for i := range c.Entries {
 		if e := &c.Entries[i]; h.OfEntry(e).State != StateFailed {
 			good.Entries = append(good.Entries, *e)
 		}
 	}
-	if e, err := good.Latest(now, false); err == nil {
-		return e
+	if _, err := good.Latest(now, false); err != nil {
+		return c
 	}
-	return newest
+	return &good
 }
 
 // First is when the oldest record that counts was written; ok is false where there is none, as far as records were read.

@@ -33,8 +33,12 @@ func TestSound(t *testing.T) {
 		{"the two newest failed", failed(time.Hour, 2*time.Hour), 0},
 		{"all failed", failed(0, time.Hour, 2*time.Hour), 2 * time.Hour},
 	} {
-		if got := tc.h.Sound(c, testTime.Add(5*time.Hour)); got == nil || got.ID != snapshotID(tc.want) {
+		now := testTime.Add(5 * time.Hour)
+		if got := tc.h.Sound(c, now); got == nil || got.ID != snapshotID(tc.want) {
 			t.Errorf("%s: %+v, want %s", tc.what, got, snapshotID(tc.want))
+		}
+		if got, err := tc.h.Counting(c, now).Latest(now, false); err != nil || got.ID != snapshotID(tc.want) {
+			t.Errorf("%s: of those that count %+v, %v, want %s", tc.what, got, err, snapshotID(tc.want))
 		}
 	}
 	if got := failed(0).Sound(&repo.Catalogue{}, testTime); got != nil {

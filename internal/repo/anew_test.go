@@ -20,7 +20,7 @@ func TestNewestReadAnew(t *testing.T) {
 	}
 	by, trust := signer(t)
 	r := open(t, b)
-	const n = alwaysRead + 4
+	const n = AlwaysRead + 4
 	var manifests, records []string
 	for i := range int64(n) {
 		id := at(time.Duration(i)*time.Hour-1000*time.Hour, i+1, memberA)
@@ -63,7 +63,7 @@ func TestNewestReadAnew(t *testing.T) {
 		t.Fatalf("%d at first", got)
 	}
 	for _, keys := range [][]string{manifests, records} {
-		for _, i := range []int{0, n - alwaysRead, n - 1} {
+		for _, i := range []int{0, n - AlwaysRead, n - 1} {
 			rot(t, filepath.Join(root, keys[i]))
 		}
 	}

@@ -21,9 +21,9 @@ const (
 	// maxRead bounds how many manifests a Catalogue reads: those of two years of a snapshot every hour. Without a bound,
 	// whoever may write to the bucket could keep everybody reading for days.
 	maxRead = 20_000
-	// alwaysRead is how many of the newest snapshots, and of the segments of the highest revisions, are read from the store in each look,
+	// AlwaysRead is how many of the newest snapshots, and of the segments of the highest revisions, are read from the store in each look,
 	// whatever a bucket remembers: a restore would take these, and what has rotted under an old date must not count for a day.
-	alwaysRead = 8
+	AlwaysRead = 8
 )
 
 // Catalogue is what one look at a repository found.
@@ -94,7 +94,7 @@ func (r *Repository) judgeNewest(ctx context.Context, found []*objects, now time
 	})
 	var group errgroup.Group
 	group.SetLimit(max(1, r.bucket.Properties().Parallel))
-	anew := alwaysRead
+	anew := AlwaysRead
 	for _, o := range slices.Backward(found) {
 		ctx := ctx
 		if o.committed() {

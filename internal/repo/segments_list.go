@@ -230,7 +230,7 @@ func (r *Repository) judgeSegments(ctx context.Context, found []*segmentObjects,
 		}
 		recorded = append(recorded, e)
 	}
-	anew := alwaysRead
+	anew := AlwaysRead
 	for most := max(limit, min(limit*plantedFor, mostPlanted)); limit > 0 && most > 0 && len(recorded) > 0; {
 		some := recorded[:min(limit, most, len(recorded))]
 		if err := r.judgeAll(ctx, some, anew, trust); err != nil {

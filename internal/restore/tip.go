@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/drd-project/drd/internal/archive"
@@ -19,7 +20,7 @@ type Tip struct {
 // ReadTip reads the tip behind a snapshot: the commit records that tell of it, by way, and where there are none, the newest one.
 func ReadTip(ctx context.Context, r *repo.Repository, snapshot *repo.Entry, trust *seal.Trust) (Tip, error) {
 	tip, err := readTip(ctx, r, snapshot, trust)
-	if err == nil && tip.Missing > 0 {
+	if tip.Missing > 0 {
 		return readTip(ctx, r, snapshot, trust) // segments may just have been merged: what took their place is listed now
 	}
 	return tip, err
@@ -58,7 +59,21 @@ func readTip(ctx context.Context, r *repo.Repository, snapshot *repo.Entry, trus
 			tip.Missing = a.Last + 1
 		}
 	}
-	return tip, nil
+	if tip.Missing > 0 {
+		err = unreadAt(found.Entries, tip.Missing)
+	}
+	return tip, err
+}
+
+// unreadAt names a segment of a revision that may be well and could not be read just now, so that a hole there may be none; nil: there is
+// no such one.
+func unreadAt(segments []repo.SegmentEntry, revision int64) error {
+	for i := range segments {
+		if e := &segments[i]; e.State == repo.StateUnreadable && e.Name.First <= revision && revision <= e.Name.Last {
+			return fmt.Errorf("segment %s: %w", e.Name, e.Problem)
+		}
+	}
+	return nil
 }
 
 // Tip is the tip behind the snapshot of a revision, as the window was read, and the last revision without a hole behind it: 0 where the

@@ -10,6 +10,7 @@ import (
 
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/seal"
+	"github.com/drd-project/drd/internal/storage"
 )
 
 const (
@@ -33,6 +34,7 @@ type way struct {
 	repo     *repo.Repository
 	trust    *seal.Trust
 	segments []*repo.SegmentEntry // by first revision
+	newest   []*repo.SegmentEntry // those of the highest revisions, which are read from the store, whatever a bucket remembers
 }
 
 func newWay(r *repo.Repository, listed []repo.SegmentEntry, trust *seal.Trust) *way {
@@ -40,6 +42,11 @@ func newWay(r *repo.Repository, listed []repo.SegmentEntry, trust *seal.Trust) *
 	for i := range listed {
 		w.segments = append(w.segments, &listed[i])
 	}
+	newest := unread(slices.Clone(w.segments))
+	slices.SortStableFunc(newest, func(a, b *repo.SegmentEntry) int {
+		return cmp.Or(cmp.Compare(b.Name.Last, a.Name.Last), cmp.Compare(b.Name.First, a.Name.First), b.Record.Modified.Compare(a.Record.Modified))
+	})
+	w.newest = newest[:min(repo.AlwaysRead, len(newest))]
 	return w
 }
 
@@ -154,5 +161,16 @@ func (w *way) read(ctx context.Context, segments []*repo.SegmentEntry) error {
 	slices.SortFunc(segments, func(a, b *repo.SegmentEntry) int {
 		return cmp.Or(cmp.Compare(a.Name.First, b.Name.First), cmp.Compare(a.Name.Last, b.Name.Last), cmp.Compare(a.Name.Hash, b.Name.Hash))
 	})
-	return w.repo.ReadSegments(ctx, slices.Compact(segments), w.trust)
+	var anew, rest []*repo.SegmentEntry
+	for _, e := range slices.Compact(segments) {
+		if slices.Contains(w.newest, e) {
+			anew = append(anew, e)
+		} else {
+			rest = append(rest, e)
+		}
+	}
+	if err := w.repo.ReadSegments(storage.Anew(ctx), anew, w.trust); err != nil {
+		return err
+	}
+	return w.repo.ReadSegments(ctx, rest, w.trust)
 }

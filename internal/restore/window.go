@@ -17,8 +17,9 @@ type Window struct {
 	Timeline string        `json:"timeline"` // "" where nothing can be restored
 	Ranges   []WindowRange `json:"ranges"`   // by revision; what lies between two is lost
 
-	Beyond int64     `json:"-"` // last revision that its segments hold, in a range or not; 0: there are none
-	End    time.Time `json:"-"` // newest instant that they tell of
+	Beyond int64               `json:"-"` // last revision that its segments hold, in a range or not; 0: there are none
+	End    time.Time           `json:"-"` // newest instant that they tell of
+	Unread []repo.SegmentEntry `json:"-"` // those that could not be read, and may be well
 }
 
 // WindowRange is a range of revisions each of which can be restored.
@@ -50,11 +51,19 @@ func ReadWindow(ctx context.Context, r *repo.Repository, cat *repo.Catalogue, tr
 	}
 	w.Timeline = found.Timeline
 	w.Beyond, w.End = archiveEnd(found.Segments)
+	for _, e := range found.Segments {
+		if e.State == repo.StateUnreadable {
+			w.Unread = append(w.Unread, e)
+		}
+	}
 	for _, a := range found.History.Window() {
 		w.Ranges = append(w.Ranges, windowRange(a))
 	}
 	return w, nil
 }
+
+// UnreadAt is why a revision may be in the window although it seems to be missing: its segment could not be read. nil: it is missing.
+func (w *Window) UnreadAt(revision int64) error { return unreadAt(w.Unread, revision) }
 
 func windowRange(a archive.Range) WindowRange {
 	r := WindowRange{First: a.First, Last: a.Last, Times: []WindowSpan{}}

@@ -29,13 +29,17 @@ func pace(snapshots []*repo.Entry) time.Duration {
 	if len(snapshots) < minPaced {
 		return maxPace
 	}
-	newest := snapshots[max(0, len(snapshots)-paced):]
 	var gaps []time.Duration
-	for i, e := range newest[1:] {
-		gaps = append(gaps, e.ID.Time.Sub(newest[i].ID.Time))
+	for i := len(snapshots) - 1; i > 0 && len(gaps) < paced-1; i-- {
+		if gap := snapshots[i].ID.Time.Sub(snapshots[i-1].ID.Time); gap >= minPace { // else somebody, or the archive, asked for one more
+			gaps = append(gaps, gap)
+		}
+	}
+	if len(gaps) == 0 {
+		return minPace
 	}
 	slices.Sort(gaps)
-	return min(max(gaps[len(gaps)/2], minPace), maxPace)
+	return min(gaps[len(gaps)/2], maxPace)
 }
 
 // period is the time between two snapshots of the schedule, or what the target's own tell of it.

@@ -90,7 +90,7 @@ func (r *Report) judgeSnapshots(t Target, s *Seen) {
 	}
 	if s.damaged > 0 {
 		r.problem(KindRecovery, hint.New(fmt.Errorf("target %s: the payload of %s is missing or has another size, the newest is %s", t.Name, count(s.damaged, "signed snapshot"), s.worst),
-			"drd list names all; find out who else deletes or writes there"))
+			"drd list names all; find out who else deletes or writes there, and delete what is left of them: retention leaves that to you"))
 	}
 	if m := s.moved; m != nil && r.Time.Sub(m.at) <= rebuiltTold {
 		r.problem(KindRecovery, hint.New(fmt.Errorf("target %s: its snapshots since %s are of etcd cluster %s, those before of %s", t.Name, m.at.Format(time.RFC3339), m.to, m.from),

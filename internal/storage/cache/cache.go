@@ -21,10 +21,12 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"io"
 	"iter"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -86,7 +88,8 @@ func Open(b storage.Bucket, dir string) *Bucket { return open(b, dir, time.Now) 
 
 func open(b storage.Bucket, dir string, now func() time.Time) *Bucket {
 	name := sha256.Sum256([]byte(b.Location()))
-	c := &Bucket{Bucket: b, file: filepath.Join(dir, hex.EncodeToString(name[:8])+".records"), now: now, listed: make(map[string]storage.Object)}
+	file := fmt.Sprintf("%s-%d.records", hex.EncodeToString(name[:8]), os.Geteuid()) // users do not believe each other's, and must not replace it
+	c := &Bucket{Bucket: b, file: filepath.Join(dir, file), now: now, listed: make(map[string]storage.Object)}
 	c.known, c.good = load(c.file, b.Location())
 	for _, r := range c.known {
 		c.size += int64(len(r.Content))

@@ -141,8 +141,11 @@ func TestOwnFile(t *testing.T) {
 	}
 }
 
-// TestOtherUser: a file of another user is not believed, by root neither. Only root can make one.
+// TestOtherUser: a file of another user is not believed, by root neither, and not replaced. Only root can make one.
 func TestOtherUser(t *testing.T) {
+	if c, end := open(emptyStore(t), t.TempDir(), time.Now), fmt.Sprintf("-%d.records", os.Geteuid()); !strings.HasSuffix(c.file, end) {
+		t.Errorf("%s does not end with %s", c.file, end)
+	}
 	info := func(uid uint32, mode os.FileMode) os.FileInfo {
 		return fileInfo{mode: mode, sys: &syscall.Stat_t{Uid: uid}}
 	}
