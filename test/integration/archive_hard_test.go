@@ -46,7 +46,10 @@ func killArchiver(t *testing.T, times int) {
 	write(t, a.client, "last/", a.value, 5)
 	a.remember()
 	a.confirmed()
-	a.metric(time.Minute, "drd_archive_gaps_total", is(0))
+	// Kills in quick succession may leave the archive so far behind that it goes on from a snapshot, and with the state the next one may
+	// take away that this was asked for. A look at the target finds such a hole, and has it closed.
+	last := a.past[len(a.past)-1]
+	a.metric(2*time.Minute, `drd_recovery_point_timestamp_seconds{target="t1"}`, func(v float64) bool { return v >= float64(last.at.Unix()) })
 	a.terminate(a.daemon)
 	for i, m := range a.past {
 		a.restores(m, fmt.Sprintf("killed-%d", i), "--revision", fmt.Sprint(m.Revision))
