@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -105,6 +106,33 @@ func (a *archived) goesOn(before string) (timeline string) {
 	last := a.past[len(a.past)-1]
 	a.metric(time.Minute, `drd_recovery_point_timestamp_seconds{target="t1"}`, func(v float64) bool { return v > float64(last.at.Unix()) })
 	return timeline
+}
+
+// TestHoleIsClosed: somebody deletes a segment in the target, and the daemon has lost the state that says where its archive is. It finds the
+// hole within a minute or so, counts it, and closes it by a snapshot: everything can be restored again.
+func TestHoleIsClosed(t *testing.T) {
+	t.Parallel()
+	a := newArchived(t, "3.7")
+	for i := range 3 {
+		write(t, a.client, fmt.Sprintf("before-%d/", i), a.value, 20)
+		a.remember()
+		a.confirmed()
+	}
+	a.terminate(a.daemon)
+	payload := a.segmentOf(a.past[1])
+	a.stores[0].remove(t, payload)
+	a.stores[0].remove(t, strings.TrimSuffix(payload, ".zst.age")+".signed")
+	removeAll(t, filepath.Join(a.state, "archive.json"))
+	a.daemon = a.start("daemon")
+	write(t, a.client, "after/", a.value, 20)
+	a.remember()
+	last := a.past[len(a.past)-1]
+	a.metric(2*time.Minute, `drd_recovery_point_timestamp_seconds{target="t1"}`, func(v float64) bool { return v >= float64(last.at.Unix()) })
+	a.metric(time.Minute, "drd_archive_gaps_total", is(1))
+	a.terminate(a.daemon)
+	for i, m := range a.past {
+		a.restores(m, fmt.Sprintf("closed-%d", i), "--revision", fmt.Sprint(m.Revision))
+	}
 }
 
 // TestArchiveAcrossBump: a cluster is restored a thousand million revisions further, as Kubernetes wants it, and archived again. Both
