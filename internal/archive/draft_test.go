@@ -136,7 +136,7 @@ func TestSilence(t *testing.T) {
 	}
 	d.Stamp(instant(0)) // says nothing when nothing follows
 	said := facts
-	said.LastRevisionSHA256 = RevisionSHA256(lastRevision([]mvcc.Entry{put(20, 0, "k", "", 0)}))
+	said.LastRevisionSHA256 = revisionSHA256(lastRevision([]mvcc.Entry{put(20, 0, "k", "", 0)}))
 	s, err := d.Finish(said)
 	if err != nil {
 		t.Fatal(err)

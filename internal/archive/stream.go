@@ -111,19 +111,3 @@ func (h *revisionHash) hex() string {
 	h.hash()
 	return hex.EncodeToString(h.sum.Sum(nil))
 }
-
-// RevisionSHA256 is the hash of the changes of one revision, given in order, as it stands in a segment's manifest: it tells
-// whether a member still has the revision with which an archive ended. "" of none.
-func RevisionSHA256(changes []mvcc.Entry) string {
-	var h revisionHash
-	for i, e := range changes {
-		if e.Sub != int64(i) || e.Main != changes[0].Main {
-			return ""
-		}
-		h.add(e)
-	}
-	if h.sum == nil {
-		return ""
-	}
-	return h.hex()
-}

@@ -122,7 +122,7 @@ func checkRead(t *rapid.T, content []byte, summary Summary, want []mvcc.Entry) {
 	if summary.Size != int64(len(content)) || summary.Entries != int64(len(want)) {
 		t.Fatalf("summary %+v of %d bytes", summary, len(content))
 	}
-	if n := len(want); n > 0 && (summary.Last != want[n-1].Main || summary.LastRevisionSHA256 != RevisionSHA256(lastRevision(want))) {
+	if n := len(want); n > 0 && (summary.Last != want[n-1].Main || summary.LastRevisionSHA256 != revisionSHA256(lastRevision(want))) {
 		t.Fatalf("summary %+v", summary)
 	}
 }
@@ -358,18 +358,34 @@ func TestStamps(t *testing.T) {
 	}
 }
 
+// revisionSHA256 is the hash of the changes of one revision, given in order, as it stands in a segment's manifest: it tells
+// whether a member still has the revision with which an archive ended. "" of none.
+func revisionSHA256(changes []mvcc.Entry) string {
+	var h revisionHash
+	for i, e := range changes {
+		if e.Sub != int64(i) || e.Main != changes[0].Main {
+			return ""
+		}
+		h.add(e)
+	}
+	if h.sum == nil {
+		return ""
+	}
+	return h.hex()
+}
+
 func TestRevisionSHA256(t *testing.T) {
 	a, b := put(7, 0, "a", "x", 0), put(7, 1, "b", "y", 0)
 	seen := map[string]bool{}
 	for _, changes := range [][]mvcc.Entry{{a}, {a, b}, {put(7, 0, "a", "y", 0)}, {del(7, 0, "a")}, {put(8, 0, "a", "x", 0)}} {
-		sum := RevisionSHA256(changes)
+		sum := revisionSHA256(changes)
 		if len(sum) != 64 || seen[sum] {
 			t.Errorf("%v: %q", changes, sum)
 		}
 		seen[sum] = true
 	}
 	for _, wrong := range [][]mvcc.Entry{nil, {b}, {a, a}, {a, put(8, 1, "b", "", 0)}} {
-		if sum := RevisionSHA256(wrong); sum != "" {
+		if sum := revisionSHA256(wrong); sum != "" {
 			t.Errorf("%v: %q", wrong, sum)
 		}
 	}

@@ -90,14 +90,9 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Run is the service, until ctx ends: then it stops what it is doing, waits for it, and returns nil. An error means that it
-// could not start (the address is in use, the state directory cannot be written, the web configuration is not
-// valid), with a hint, or that the HTTP server broke.
-func Run(ctx context.Context, cfg Config) error {
-	return run(ctx, cfg, newNotifier(cfg.Notify, cfg.Log))
-}
-
-// run is Run for one of several configurations, one after the other, about which tell speaks.
+// run is the service with one configuration, about which tell speaks, until ctx ends: then it stops what it is doing, waits for it, and
+// returns nil. An error means that it could not start (the address is in use, the state directory cannot be written, the web configuration
+// is not valid), with a hint, or that the HTTP server broke.
 func run(ctx context.Context, cfg Config, tell *notifier) error {
 	if cfg.Now == nil {
 		cfg.Now = func() time.Time { return time.Now().Round(0) }

@@ -234,7 +234,7 @@ func TestStartErrors(t *testing.T) {
 				t.Errorf("told %s", state)
 				return nil
 			}
-			err := Run(t.Context(), n.cfg)
+			err := run(t.Context(), n.cfg, newNotifier(n.cfg.Notify, n.cfg.Log))
 			if err == nil {
 				t.Fatal("starts")
 			}

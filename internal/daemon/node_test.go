@@ -105,7 +105,7 @@ func (n *node) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel, n.ended = cancel, make(chan error, 1)
 	go func() {
-		n.ended <- Run(ctx, n.cfg)
+		n.ended <- run(ctx, n.cfg, newNotifier(n.cfg.Notify, n.cfg.Log))
 		close(n.ended)
 	}()
 	n.t.Cleanup(func() { n.stop() })
