@@ -45,6 +45,12 @@ func (f *followed) take(_ context.Context, s *archive.Sealed) (string, error) {
 	return signed.Digest(), nil
 }
 
+func (f *followed) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.sources)
+}
+
 func (f *followed) open(_ context.Context, s *repo.Segment) (io.ReadCloser, error) {
 	file, err := os.Open(f.paths[s.Name()])
 	if err != nil {
@@ -81,6 +87,13 @@ func TestFollowedJoins(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	// What is there when it begins counts as seen late, which the segment after it may not be joined with: the first silence says that
+	// it has caught up.
+	for deadline := time.Now().Add(time.Minute); f.count() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is archived")
+		}
+	}
 	client := server.Client(t)
 	for range 3 {
 		for range 15 {
