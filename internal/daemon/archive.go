@@ -174,7 +174,7 @@ func (a *archiving) promise() {
 // point tells to when the archive brings a target back, and returns that, as far as it was seen there. No clock has shown a time of
 // the future: an archive that ends in one was written by a wrong one.
 func (a *archiving) point(target string, at, since time.Time) time.Time {
-	if at.After(a.now().Add(repo.FutureSkew)) {
+	if repo.InFuture(at, a.now()) {
 		at = time.Time{}
 	}
 	return a.metrics.SetArchivePoint(target, at, since)

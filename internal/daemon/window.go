@@ -130,7 +130,7 @@ func (b *board) saw(v *view, w *restore.Window, latest *repo.Entry, acked replic
 
 // past is an instant, and the zero time in place of one that has not been yet, which only a wrong clock can have written.
 func (b *board) past(at time.Time) time.Time {
-	if at.After(b.now().Add(repo.FutureSkew)) {
+	if repo.InFuture(at, b.now()) {
 		return time.Time{}
 	}
 	return at

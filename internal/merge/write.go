@@ -122,7 +122,7 @@ func (m *Merger) leave(ctx context.Context, r run, err error, done *Result) erro
 
 // leaveSource finds out whose fault it is that a source cannot be read: its own, or that of the target for now.
 func (m *Merger) leaveSource(ctx context.Context, source *archive.SegmentError, done *Result) error {
-	sealedErr := m.readSealed(ctx, m.view[source.Name].Segment)
+	sealedErr := m.repo.CheckSegmentPayload(ctx, m.view[source.Name].Segment) // a broken envelope may have been so from the start
 	switch {
 	case errors.Is(sealedErr, storage.ErrNotExist): // it has just been removed
 		m.aside[source.Name] = m.cfg.Now().Add(leaveFor)
@@ -140,15 +140,4 @@ func badSource(source *archive.SegmentError, sealedErr error) error {
 		return hint.New(fmt.Errorf("segment %s is damaged: %w", source.Name, sealedErr), "a restore takes it from another target, or goes another way; run `drd check`")
 	}
 	return fmt.Errorf("segment %s is as it was sealed, and cannot be read: %w", source.Name, source.Err)
-}
-
-// readSealed reads the whole object, which says whether it is the one that was signed: a broken envelope may have been so from
-// the start.
-func (m *Merger) readSealed(ctx context.Context, s *repo.Segment) error {
-	object, err := m.repo.SegmentPayload(ctx, s)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, object)
-	return errors.Join(err, object.Close())
 }

@@ -123,7 +123,7 @@ func askTargets(ctx context.Context, cfg Config) ([]witness, witnessed) {
 }
 
 func future(w witness, now time.Time) int {
-	if w.ID.Time.After(now.Add(repo.FutureSkew)) {
+	if repo.InFuture(w.ID.Time, now) {
 		return 1
 	}
 	return 0

@@ -70,7 +70,7 @@ func Select(entries []repo.Entry, h *History, opt SelectOptions) []Choice {
 	return chosen[:min(len(chosen), opt.Max)]
 }
 
-func future(e *repo.Entry, now time.Time) bool { return e.ID.Time.After(now.Add(repo.FutureSkew)) }
+func future(e *repo.Entry, now time.Time) bool { return repo.InFuture(e.ID.Time, now) }
 
 // selectNewest returns at most two: the newest of all if that is not restorable, and the newest restore point.
 func selectNewest(entries []repo.Entry, opt SelectOptions) []Choice {

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"time"
@@ -273,7 +272,7 @@ func (p *Plan) readWhole(ctx context.Context, e *repo.SegmentEntry) error {
 		err = errChanged
 	}
 	if err == nil {
-		err = p.readPayload(ctx, e.Segment)
+		err = p.repo.CheckSegmentPayload(ctx, e.Segment)
 	}
 	if errors.Is(err, storage.ErrNotExist) {
 		err = errors.Join(errChanged, err)
@@ -293,15 +292,6 @@ func (p *Plan) recordDigest(ctx context.Context, n repo.SegmentName) (string, er
 	manifest, _ := repo.SplitSegmentRecord(record)
 	sum := sha256.Sum256(manifest)
 	return hex.EncodeToString(sum[:]), nil
-}
-
-func (p *Plan) readPayload(ctx context.Context, s *repo.Segment) error {
-	payload, err := p.repo.SegmentPayload(ctx, s)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, payload)
-	return errors.Join(err, payload.Close())
 }
 
 // unread is why the merged segment that takes the place of an item is not proved to be there; nil: it is, or there is none.

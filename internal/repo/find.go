@@ -51,7 +51,10 @@ func (c *Catalogue) Future(now time.Time) []*Entry {
 	return found
 }
 
-func (e *Entry) future(now time.Time) bool { return e.ID.Time.After(now.Add(FutureSkew)) }
+func (e *Entry) future(now time.Time) bool { return InFuture(e.ID.Time, now) }
+
+// InFuture reports whether an instant is one that no clock can have shown yet: more than FutureSkew after now.
+func InFuture(at, now time.Time) bool { return at.After(now.Add(FutureSkew)) }
 
 // wantsTrust reports whether the entry might be restorable for someone who trusts other keys.
 func (e *Entry) wantsTrust() bool { return e.State == StateUnverified || e.State == StateUnknownSigner }

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -145,6 +146,16 @@ func (r *Repository) SegmentPayload(ctx context.Context, s *Segment) (io.ReadClo
 		return nil, fmt.Errorf("segment %s is of cluster %s, this is the repository of %s", s.Name(), s.Cluster, r.cluster)
 	}
 	return r.fetch(ctx, r.SegmentPayloadKey(s), s.Object.Size, s.Object.SHA256), nil
+}
+
+// CheckSegmentPayload reads the sealed object of a segment whole: with nil it is there, and is the one that was signed.
+func (r *Repository) CheckSegmentPayload(ctx context.Context, s *Segment) error {
+	payload, err := r.SegmentPayload(ctx, s)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, payload)
+	return errors.Join(err, payload.Close())
 }
 
 // SegmentEntry is one segment as it was found.

@@ -55,7 +55,7 @@ func decideSnapshots(c *repo.Catalogue, latest *repo.Entry, p Policy, now time.T
 	return decisions
 }
 
-func future(e *repo.Entry, now time.Time) bool { return e.ID.Time.After(now.Add(repo.FutureSkew)) }
+func future(e *repo.Entry, now time.Time) bool { return repo.InFuture(e.ID.Time, now) }
 
 // judgeLitter decides on objects without a manifest. Both ages count: the store's clock and the writer's may each be wrong.
 func (d *Decision) judgeLitter(now time.Time) {

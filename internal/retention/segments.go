@@ -101,7 +101,7 @@ func (l *line) add(d *SegmentDecision) {
 		l.unknown = append(l.unknown, piece{first: e.Name.First, last: e.Name.Last, to: e.Record.Modified.Add(clockSkew)})
 	case !e.Usable(false):
 		d.keep(leftAlone(e.State))
-	case e.Segment.To.After(l.now.Add(repo.FutureSkew)):
+	case repo.InFuture(e.Segment.To, l.now):
 		d.keep("dated in the future")
 		l.future = append(l.future, pieceOf(e.Segment))
 	default:

@@ -73,7 +73,7 @@ func (r *Report) judgeTip(t Target, s *Seen, cfg Config) {
 	switch a := s.archive; {
 	case s.unarchived != nil:
 		r.problem(KindRecovery, fmt.Errorf("target %s: how far its archive reaches is not known: %w", t.Name, s.unarchived))
-	case ahead(a.Reached, r.Time) || ahead(a.End, r.Time):
+	case repo.InFuture(a.Reached, r.Time) || repo.InFuture(a.End, r.Time):
 		r.problem(KindRecovery, hint.New(fmt.Errorf("target %s: its archive ends in the future, at %s, which does not count", t.Name, newer(a.Reached, a.End).UTC().Format(time.RFC3339)),
 			"timedatectl, here and on the node that writes it"))
 	case a.Missing > 0 && t.RecoveryPoint != nil && r.Time.Sub(*t.RecoveryPoint) > cfg.ArchiveLate:
@@ -116,9 +116,6 @@ func (r *Report) judgeWaiting(t Target, s *Seen, cfg Config) {
 			"drd check says why it takes none; the daemon goes on trying"))
 	}
 }
-
-// ahead reports whether an instant is one that no clock can have shown yet.
-func ahead(at, now time.Time) bool { return at.After(now.Add(repo.FutureSkew)) }
 
 func newer(a, b time.Time) time.Time {
 	if b.After(a) {

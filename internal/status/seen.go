@@ -90,7 +90,7 @@ func (s *Seen) count(c *repo.Catalogue, now time.Time) {
 				s.damaged++
 				s.worst = e.ID.String()
 			}
-		case ahead(e.ID.Time, now):
+		case repo.InFuture(e.ID.Time, now):
 			s.Future++
 			s.ahead = e.ID.String()
 		default:
@@ -155,7 +155,7 @@ func (s *Seen) standing(now time.Time) Target {
 		return t
 	}
 	point := s.latest.Manifest.CaptureStart
-	if at := s.archive.Reached; at.After(point) && !ahead(at, now) {
+	if at := s.archive.Reached; at.After(point) && !repo.InFuture(at, now) {
 		point = at
 	}
 	t.RecoveryPoint = known(point)
