@@ -16,7 +16,7 @@ import (
 func (n *node) archive(log *slog.Logger) func(ctx context.Context, snapshot, gap func()) (daemon.Archive, error) {
 	return func(ctx context.Context, snapshot, gap func()) (daemon.Archive, error) {
 		a, err := archiver.New(ctx, archiver.Config{
-			Cluster: n.cfg.Cluster, StateDir: n.cfg.StateDir, Connect: n.connect, Queue: n.runner.Queue(), Targets: n.targets,
+			Cluster: n.cfg.Cluster, StateDir: n.cfg.StateDir, Connect: n.connect, Queue: n.queue, Targets: n.targets,
 			Trust: n.trust, Signer: n.signer, Recipients: n.recipients, Build: build(), FlushInterval: n.cfg.Archive.FlushInterval,
 			Checkpoints: n.checkpoints, Last: n.lastManifest(log), Snapshot: snapshot, Gap: gap, Log: log,
 		})

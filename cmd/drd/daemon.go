@@ -117,7 +117,7 @@ func (n *node) takesSnapshots(cfg *daemon.Config) error {
 	}
 	member := etcdConfig(n.cfg)
 	cfg.Schedule, cfg.Jitter = schedule, n.cfg.Snapshot.Jitter
-	cfg.Backup, cfg.Queue = daemon.TakeFrom(member, n.runner), n.runner.Queue()
+	cfg.Backup, cfg.Queue = daemon.TakeFrom(member, n.runner), n.queue
 	cfg.Pruners, cfg.Revision = pruners, daemon.RevisionOf(member)
 	if n.cfg.Archive.Enabled {
 		cfg.Archive, cfg.Merging = n.archive(cfg.Log), n.merging()

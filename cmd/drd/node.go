@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -32,6 +33,7 @@ type node struct {
 	keys       *seal.KeyRing
 	note       func(audit.Event) // into the audit log
 	targets    []replicate.Target
+	queue      *replicate.Queue // nil on a verifier host
 	runner     *backup.Runner
 	archiver   atomic.Pointer[archiver.Archiver] // nil: this process writes no archive
 	members    *members.Log                      // what the live members said of themselves; nil on a verifier host
@@ -96,8 +98,39 @@ func (n *node) loadMember(log *slog.Logger) (err error) {
 	if n.members, err = members.OpenLog(n.cfg.StateDir); err != nil {
 		return err
 	}
-	n.runner, err = newRunner(n, log)
-	return err
+	if n.runner, err = newRunner(n, log); err != nil {
+		return err
+	}
+	n.queue = n.runner.Queue()
+	return nil
+}
+
+// loadLook is what it takes to look at the targets and the spool: no key is read where the configuration names the allowed
+// signers, and what only a daemon needs may be gone. Then unsound says why none would start here.
+func (a *app) loadLook(ctx context.Context, log *slog.Logger) (n *node, unsound, err error) {
+	cfg, err := config.Load(a.configFile)
+	if err != nil {
+		data, unread := os.ReadFile(a.configFile)
+		if unread != nil {
+			return nil, nil, usageError{err}
+		}
+		if cfg, unread = config.Parse(a.configFile, data); unread != nil {
+			return nil, nil, usageError{err}
+		}
+		unsound = err
+	}
+	n = &node{cfg: cfg}
+	if n.trust, err = trustOfConfig(ctx, cfg); err != nil {
+		if unsound != nil {
+			err = usageError{hint.New(unsound, "with trust.file it takes no key to look")}
+		}
+		return nil, nil, err
+	}
+	if n.targets, err = openTargets(ctx, cfg, log); err != nil || cfg.Verifier() {
+		return n, unsound, err
+	}
+	n.queue, err = replicate.New(replicate.Config{Cluster: cfg.Cluster, StateDir: cfg.StateDir, Targets: n.targets, Log: log})
+	return n, unsound, err
 }
 
 // keyDir has the file keys of what this node uploaded since it booted.

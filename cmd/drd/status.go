@@ -34,13 +34,14 @@ drills proved, what waits for it on this host, and what it holds; and when the n
 
 All of it is read from the targets and the spool now, and neither etcd nor the daemon is asked, so it is true when they are
 dead. Manifests and records, which never change, are read from a target once a day and kept in the directory cache of state_dir,
-and so is which of their signatures were found good. Exit code 3 when anything is wrong.`,
+and so is which of their signatures were found good. A configuration that names files which are gone is a problem like any other,
+and what the targets hold is shown all the same. Exit code 3 when anything is wrong.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			n, err := a.loadAny(cmd.Context(), slog.New(slog.DiscardHandler))
+			n, unsound, err := a.loadLook(cmd.Context(), slog.New(slog.DiscardHandler))
 			if err != nil {
 				return err
 			}
-			return a.status(cmd.Context(), n, asJSON, anew)
+			return a.status(cmd.Context(), n, unsound, asJSON, anew)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
@@ -48,11 +49,12 @@ and so is which of their signatures were found good. Exit code 3 when anything i
 	return c
 }
 
-func (a *app) status(ctx context.Context, n *node, asJSON, anew bool) error {
+func (a *app) status(ctx context.Context, n *node, unsound error, asJSON, anew bool) error {
 	cfg, err := statusConfig(n, time.Now())
 	if err != nil {
 		return usageError{err}
 	}
+	cfg.Unsound = unsound
 	save := func() {}
 	if !anew {
 		cfg.Targets, save = remembering(cfg.Targets, cacheDir(n.cfg), a.logger())
@@ -121,7 +123,7 @@ func statusConfig(n *node, now time.Time) (status.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	cfg.Queue, cfg.Period, cfg.NextSnapshot = n.runner.Queue(), daemon.LongestGap(ticks, now)+n.cfg.Snapshot.Jitter, daemon.NextTick(ticks, now)
+	cfg.Queue, cfg.Period, cfg.NextSnapshot = n.queue, daemon.LongestGap(ticks, now)+n.cfg.Snapshot.Jitter, daemon.NextTick(ticks, now)
 	if cfg.Due, err = dueBy(n.cfg, now); err != nil {
 		return cfg, err
 	}

@@ -101,7 +101,7 @@ func fillRegions(targets []Target) {
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, hint.New(fmt.Errorf("read config: %w", err), "write one as docs/configuration.md shows, or name another with --config")
+		return nil, hint.New(fmt.Errorf("read config: %w", err), "`drd config init` writes one for this host; --config names another")
 	}
 	if problem, advice := modeProblem(info, path, pathFile); problem != "" {
 		return nil, withHint(fmt.Errorf("read config: %s %s", path, problem), advice)

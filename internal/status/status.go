@@ -7,6 +7,7 @@ package status
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,8 @@ type Config struct {
 	Running bool
 	// Archive reads how the archive goes on behind a snapshot of a target; nil: nobody looks at it.
 	Archive func(ctx context.Context, r *repo.Repository, snapshot *repo.Entry) (Archive, error)
+	// Unsound is why no daemon would start on this host, with its configuration as it is; nil: nothing is known against it.
+	Unsound error
 	// Lost are the snapshots that this host recorded as lost for a target, by replicate.Losses.
 	Lost []replicate.Loss
 	// Period is the longest time between two snapshots of the schedule: see SnapshotLate. 0: it is not known, and each target's own
@@ -115,6 +118,7 @@ const (
 	KindRecovery Kind = "recovery" // what can be restored from a target, or what it lacks
 	KindProof    Kind = "proof"    // what drills found out, or that they did not
 	KindCluster  Kind = "cluster"  // the protected cluster itself
+	KindHost     Kind = "host"     // this host, on which no daemon would start
 )
 
 // Look reads all targets at once and the spool. It never fails: what cannot be read is a problem.
@@ -146,6 +150,7 @@ func Judge(cfg Config, seen []Seen, now time.Time) *Report {
 	r.judgeProof(seen, cfg.VerifyPeriod)
 	r.judgeCluster(newest)
 	r.judgeMembers(seen)
+	r.judgeHost(cfg.Unsound)
 	r.Healthy = len(r.Problems) == 0
 	return r
 }
@@ -200,6 +205,12 @@ func (r *Report) summarize(seen []Seen) *repo.Entry {
 // worth orders what is known of a snapshot.
 func worth(state string) int {
 	return slices.Index([]string{proof.StateFailed, proof.StateUnproven, proof.StateDataProved, proof.StateProved}, state)
+}
+
+func (r *Report) judgeHost(unsound error) {
+	if unsound != nil {
+		r.problem(KindHost, hint.New(fmt.Errorf("no daemon would start on this host: %w", unsound), "drd config check tells when it is mended"))
+	}
 }
 
 func (r *Report) problem(kind Kind, err error) {
