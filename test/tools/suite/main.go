@@ -34,6 +34,7 @@ type event struct {
 	ImportPath string // in the place of Package while a package is built
 	Test       string // empty: about the package
 	Output     string
+	Elapsed    float64 // seconds, of pass and fail
 }
 
 // source is what writes: a test or subtest, a package (its name is ""), or go itself (both are "").
@@ -60,9 +61,10 @@ type results struct {
 	skipped []source
 	broken  []string // packages that failed, be it only to build
 	secrets []string // where they are
+	slow    []timed
 }
 
-// check copies what people want to read to out, closes with one line of counts, and says why the run does not count.
+// check copies what people want to read to out, closes with the slowest tests and one line of counts, and says why the run does not count.
 func check(in io.Reader, out io.Writer) error {
 	r := &results{out: out, finder: planted.New(), output: make(map[source]*strings.Builder), running: make(map[string]bool)}
 	lines := bufio.NewReader(in)
@@ -79,6 +81,7 @@ func check(in io.Reader, out io.Writer) error {
 		}
 	}
 	r.endAll()
+	writeSlow(out, r.slow)
 	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", r.passed, r.failed, len(r.skipped))
 	return r.verdict()
 }
@@ -129,6 +132,7 @@ func (r *results) testEvent(e event) {
 		}
 	case "pass":
 		r.passed++
+		r.took(s, e.Elapsed)
 		r.end(s, false)
 	case "fail":
 		r.failed++

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -91,6 +92,30 @@ func TestStreamThatBreaksOff(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "half") {
 		t.Errorf("what the test wrote is lost:\n%s", out.String())
+	}
+}
+
+// TestSlowest: those of five seconds and more, twelve at most, and no subtests, which are in their tests.
+func TestSlowest(t *testing.T) {
+	var stream strings.Builder
+	for i := range 14 {
+		fmt.Fprintf(&stream, "{\"Action\":\"pass\",\"Package\":\"x\",\"Test\":\"Test%d\",\"Elapsed\":%d.25}\n", i, i)
+	}
+	stream.WriteString(`{"Action":"pass","Package":"x","Test":"Test9/sub","Elapsed":99}` + "\n")
+	var out bytes.Buffer
+	if err := check(strings.NewReader(stream.String()), &out); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Split(out.String(), "\n")
+	if len(got) != 11 || got[0] != "slow:  13.2s Test13 in x" || got[8] != "slow:   5.2s Test5 in x" || !strings.HasPrefix(got[9], "15 passed") {
+		t.Errorf("%q", got)
+	}
+	out.Reset()
+	if err := check(strings.NewReader(strings.ReplaceAll(stream.String(), `"Elapsed":`, `"Elapsed":1`)), &out); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), "slow:"); n != slowShown {
+		t.Errorf("%d shown", n)
 	}
 }
 
