@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,6 +25,10 @@ type unread struct {
 
 func newUnread(t *testing.T) *unread {
 	t.Helper()
+	// A suite that was started with nohup ignores SIGHUP, and so would its children: what is caught here is theirs to decide on.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(hangups) })
 	e := servers.StartEtcd(t, servers.EtcdConfig{})
 	dir := t.TempDir()
 	g := &given{etcd: e.Endpoint(), dir: dir}
