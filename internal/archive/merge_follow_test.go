@@ -45,10 +45,25 @@ func (f *followed) take(_ context.Context, s *archive.Sealed) (string, error) {
 	return signed.Digest(), nil
 }
 
-func (f *followed) count() int {
+func (f *followed) silences() (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.sources)
+	for _, s := range f.sources {
+		if s.Segment.Silence() {
+			n++
+		}
+	}
+	return n
+}
+
+// untilSilences waits until so many are archived.
+func (f *followed) untilSilences(t *testing.T, n int) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); f.silences() < n; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d silences are archived, not %d", f.silences(), n)
+		}
+	}
 }
 
 func (f *followed) open(_ context.Context, s *repo.Segment) (io.ReadCloser, error) {
@@ -75,7 +90,7 @@ func TestFollowedJoins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	member, err := etcd.Connect(t.Context(), etcd.Config{Endpoints: []string{server.Endpoint()}})
+	member, err := etcd.Connect(t.Context(), etcd.Config{Endpoints: []string{server.Endpoint()}, DialTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,13 +102,9 @@ func TestFollowedJoins(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// What is there when it begins counts as seen late, which the segment after it may not be joined with: the first silence says that
-	// it has caught up.
-	for deadline := time.Now().Add(time.Minute); f.count() == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing is archived")
-		}
-	}
+	// What is there when it begins counts as seen late, up to a second ahead, and what is told until then may not be joined: the first
+	// silence says that it has caught up, the one after it that the second is over.
+	f.untilSilences(t, 2)
 	client := server.Client(t)
 	for range 3 {
 		for range 15 {
@@ -102,16 +113,11 @@ func TestFollowedJoins(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		time.Sleep(2 * time.Second)
+		f.untilSilences(t, f.silences()+1)
 	}
 	stop()
 	running.Wait()
-	silences := 0
-	for _, s := range f.sources {
-		if s.Segment.Silence() {
-			silences++
-		}
-	}
+	silences := f.silences()
 	if len(f.sources) < 6 || silences == 0 {
 		t.Fatalf("%d segments, %d silences", len(f.sources), silences)
 	}

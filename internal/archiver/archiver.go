@@ -103,6 +103,7 @@ type Archiver struct {
 	state   state
 	pending bool      // a snapshot was asked for and has not come
 	asked   time.Time // when
+	came    int       // snapshots that were told of
 	trouble trouble
 	turned  time.Time // when the follower's loop last turned, on this process's clock; zero: it does not run
 }

@@ -3,11 +3,14 @@ package archiver
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/drd-project/drd/internal/archive/follow"
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/test/servers"
 )
@@ -42,6 +45,7 @@ func TestRestart(t *testing.T) {
 	n.start()
 	first := n.put("a", 20)
 	n.reaches(0, first)
+	n.begun()
 	taken := n.snapshots.Load()
 	for i, change := range []func(){
 		func() {},
@@ -126,10 +130,12 @@ func TestHoleOutlivesRestart(t *testing.T) {
 	}))
 	taken := n.snapshots.Load()
 	n.put("b", 20)
+	n.hold = make(chan struct{})
 	n.start()
 	if _, whole := n.archiver.Whole(); whole {
 		t.Error("what lies beyond a hole counts as restorable")
 	}
+	close(n.hold)
 	n.wantOne(n.reaches(0, n.put("c", 5)), first, first+25)
 	if n.snapshots.Load() != taken+1 {
 		t.Errorf("%d snapshots", n.snapshots.Load()-taken)
@@ -183,6 +189,7 @@ func TestSnapshotOnAnotherTimeline(t *testing.T) {
 	n := newNode(t, 1)
 	n.start()
 	n.reaches(0, n.put("a", 20))
+	n.begun() // or the snapshot that is asked for could be one that is being taken
 	old := n.last().Timeline
 	n.forked.Store(&old)
 	n.archiver.ask()
@@ -206,11 +213,7 @@ func TestTargetsAway(t *testing.T) {
 	}
 	spooled := func(revision int64) {
 		n.t.Helper()
-		n.until(fmt.Sprintf("the spool has revision %d", revision), func() bool {
-			n.archiver.mu.Lock()
-			defer n.archiver.mu.Unlock()
-			return n.archiver.state.Position != nil && n.archiver.state.Position.Revision >= revision
-		})
+		n.until(fmt.Sprintf("the spool has revision %d", revision), func() bool { return n.spooled() >= revision })
 	}
 	spooled(n.put("away", 30))
 	n.end()
@@ -239,8 +242,9 @@ func TestStateNotWritten(t *testing.T) {
 	n.reaches(0, first)
 	before, err := os.ReadFile(statePath(n.state))
 	n.must(err)
-	n.must(os.Remove(statePath(n.state)))
-	n.must(os.MkdirAll(filepath.Join(statePath(n.state), "in the way"), 0o700)) // nothing can be renamed over it
+	n.until("something is in the way", func() bool { // nothing can be renamed over it; but the archiver may write in between
+		return errors.Join(os.RemoveAll(statePath(n.state)), os.MkdirAll(filepath.Join(statePath(n.state), "in the way"), 0o700)) == nil
+	})
 	n.put("b", 20)
 	n.until("a failure", func() bool { return n.logged("remember where the archive is") })
 	n.put("c", 20)
@@ -259,10 +263,13 @@ func TestStateNotWritten(t *testing.T) {
 func TestTakeOver(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, 1)
-	members := servers.StartEtcdCluster(t, "3.7", 3)
+	// However busy the machine is, the leader stays: its node is the one that writes.
+	steady := func(cfg *servers.EtcdConfig) { cfg.Args = []string{"--election-timeout", "10000"} }
+	members := servers.StartEtcdCluster(t, "3.7", 3, steady)
 	var leading, following *node
 	for _, m := range members {
 		n := p.node(m)
+		n.pace.takeOver = 12 * time.Second // the leader's node may need some for what it tells each second
 		c, err := n.connect(t.Context())
 		n.must(err)
 		s, err := c.Status(t.Context())
@@ -354,6 +361,7 @@ func TestLooksAreSmall(t *testing.T) {
 	a.near = map[string]near{}
 	a.recent(t.Context(), n.targets[0], n.last(), live)
 	known := a.near["t0"]
+	all.Entries = slices.DeleteFunc(all.Entries, func(e repo.SegmentEntry) bool { return !e.Usable(false) }) // one may have been on its way
 	if e := newest(all.Entries); known.first != e.Segment.First || known.timeline != e.Segment.Timeline {
 		t.Fatalf("the newest segment begins with %d, remembered is %+v", e.Segment.First, known)
 	}
@@ -391,6 +399,33 @@ func TestSnapshotOfTheLeftTimeline(t *testing.T) {
 	}()
 	if m, err := a.snapshot(t.Context(), "left"); err != nil || m.ID != "wanted" {
 		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+// TestSnapshotComesMeanwhile: no other one is asked for while it is not known that the one that came does not do.
+func TestSnapshotComesMeanwhile(t *testing.T) {
+	asked := 0
+	came := &repo.Manifest{Timeline: "one", Revision: 20}
+	a := &Archiver{taken: make(chan *repo.Manifest, 1), cfg: Config{
+		StateDir: t.TempDir(), Snapshot: func() { asked++ }, Log: slog.New(slog.DiscardHandler), pace: usualPace(),
+	}}
+	a.state = state{Position: &follow.Position{Timeline: "one", Revision: 15}, Open: 12}
+	a.pending, a.asked = true, time.Now()
+	a.cfg.Last = func() *repo.Manifest { // it comes after the one before was looked up
+		a.Snapshotted(came)
+		return &repo.Manifest{Timeline: "one", Revision: 10}
+	}
+	if a.close(); asked != 0 {
+		t.Errorf("asked %d times", asked)
+	}
+	a.cfg.Last = func() *repo.Manifest { return came }
+	a.close()
+	if _, whole := a.Whole(); !whole || asked != 0 {
+		t.Errorf("whole %t, asked %d times", whole, asked)
+	}
+	a.state.Open = 30 // it does not do
+	if a.close(); asked != 1 {
+		t.Errorf("asked %d times for one that does", asked)
 	}
 }
 

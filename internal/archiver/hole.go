@@ -14,6 +14,7 @@ import (
 func (a *Archiver) Snapshotted(m *repo.Manifest) {
 	a.mu.Lock()
 	a.pending = false
+	a.came++
 	a.mu.Unlock()
 	select {
 	case <-a.taken: // nobody has looked at the one before
@@ -28,7 +29,15 @@ func (a *Archiver) Snapshotted(m *repo.Manifest) {
 // ask asks for a snapshot, once until it is there.
 func (a *Archiver) ask() {
 	a.mu.Lock()
-	wait := a.pending && time.Since(a.asked) < a.cfg.pace.answer
+	came := a.came
+	a.mu.Unlock()
+	a.askAfter(came)
+}
+
+// askAfter is ask by who knows of so many snapshots: when another one has come since, that is to be looked at first.
+func (a *Archiver) askAfter(came int) {
+	a.mu.Lock()
+	wait := a.came != came || a.pending && time.Since(a.asked) < a.cfg.pace.answer
 	if !wait {
 		a.pending, a.asked = true, time.Now()
 	}
@@ -41,14 +50,14 @@ func (a *Archiver) ask() {
 // close looks whether this node's newest snapshot reaches beyond the hole, and asks for one that does if not.
 func (a *Archiver) close() {
 	a.mu.Lock()
-	open, behind, position := a.state.Open, a.state.Behind, a.state.Position
+	open, behind, position, came := a.state.Open, a.state.Behind, a.state.Position, a.came
 	a.mu.Unlock()
 	if open == 0 {
 		return
 	}
 	m := a.cfg.Last()
 	if m == nil || position == nil || m.Timeline != position.Timeline || m.Revision < open {
-		a.ask()
+		a.askAfter(came)
 		return
 	}
 	lost, done := behind > 0 && m.CompactRevision > behind+1, false

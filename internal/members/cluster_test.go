@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -29,7 +31,8 @@ import (
 type cluster struct {
 	t        *testing.T
 	etcd     []*servers.Etcd
-	kv       *clientv3.Client
+	kvs      []*clientv3.Client // one of each
+	kv       *clientv3.Client   // of the first
 	stateDir string
 	cfg      members.Config
 	watch    *members.Watch
@@ -40,14 +43,27 @@ type cluster struct {
 // scanBelow is above every database of these tests.
 const scanBelow = 64 << 20
 
+// dialTimeout is longer than a busy machine's member is silent, and shorter than a poll asks one for.
+const dialTimeout = 8 * time.Second
+
+// steady has the leader stay, however busy the machine is. It is for clusters whose members all stay up: without a leader they would take
+// half a minute to elect another one.
+func steady(cfg *servers.EtcdConfig) {
+	cfg.Args = append(cfg.Args, "--election-timeout", "10000")
+}
+
 func newCluster(t *testing.T, scanBelow int64, etcds ...*servers.Etcd) *cluster {
 	t.Helper()
-	c := &cluster{t: t, etcd: etcds, kv: etcds[0].Client(t), stateDir: t.TempDir(), clock: time.Now()}
+	c := &cluster{t: t, etcd: etcds, stateDir: t.TempDir(), clock: time.Now()}
+	for _, m := range etcds {
+		c.kvs = append(c.kvs, m.Client(t))
+	}
+	c.kv = c.kvs[0]
 	c.cfg = members.Config{
 		Connect: func(ctx context.Context) (*etcd.Client, error) {
 			m := c.etcd[0]
 			return etcd.Connect(ctx, etcd.Config{
-				Endpoints: []string{m.Endpoint()}, CAFile: m.CAFile, CertFile: m.CertFile, KeyFile: m.KeyFile, DialTimeout: 2 * time.Second,
+				Endpoints: []string{m.Endpoint()}, CAFile: m.CAFile, CertFile: m.CertFile, KeyFile: m.KeyFile, DialTimeout: dialTimeout,
 			})
 		},
 		ScanBelow: scanBelow, Confirm: 50 * time.Millisecond,
@@ -80,41 +96,83 @@ func (c *cluster) poll() members.Report {
 	return r
 }
 
-// put writes n keys, and deletes one.
-func (c *cluster) put(n int) {
+// insist makes a request, and makes it again while the cluster refuses it: it may be electing a leader, on a busy machine at any time.
+func (c *cluster) insist(request func(ctx context.Context) error) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
-	for i := range n {
-		if _, err := c.kv.Put(ctx, fmt.Sprintf("/key/%03d", i), "value"+strings.Repeat("v", i)); err != nil {
+	for {
+		err := request(ctx)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
 			c.t.Fatal(err)
 		}
+		time.Sleep(100 * time.Millisecond)
 	}
-	if _, err := c.kv.Delete(ctx, "/key/000"); err != nil {
-		c.t.Fatal(err)
+}
+
+// put writes n keys, deletes one, and waits until every member has that.
+func (c *cluster) put(n int) {
+	c.t.Helper()
+	for i := range n {
+		c.insist(func(ctx context.Context) error {
+			_, err := c.kv.Put(ctx, fmt.Sprintf("/key/%03d", i), "value"+strings.Repeat("v", i))
+			return err
+		})
+	}
+	c.insist(func(ctx context.Context) error {
+		_, err := c.kv.Delete(ctx, "/key/000")
+		return err
+	})
+	c.level()
+}
+
+// level waits until every member has come as far as the cluster.
+func (c *cluster) level() {
+	c.t.Helper()
+	for _, kv := range c.kvs {
+		c.insist(func(ctx context.Context) error {
+			_, err := kv.Get(ctx, "key")
+			return err
+		})
 	}
 }
 
 // compact compacts at the newest revision and waits until every member has done it.
-func (c *cluster) compact() int64 {
+func (c *cluster) compact() (at int64) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
-	defer cancel()
-	r, err := c.kv.Put(ctx, "/compacted", "")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	at := r.Header.GetRevision()
-	for _, m := range c.etcd { // until all have come as far
-		if _, err := m.Client(c.t).Get(ctx, "key"); err != nil {
-			c.t.Fatal(err)
+	c.insist(func(ctx context.Context) error {
+		r, err := c.kv.Put(ctx, "/compacted", "")
+		if err == nil {
+			at = r.Header.GetRevision()
+		}
+		return err
+	})
+	c.insist(func(ctx context.Context) error {
+		_, err := c.kv.Compact(ctx, at, clientv3.WithCompactPhysical())
+		if errors.Is(err, rpctypes.ErrCompacted) { // by a request before, which was answered too late
+			return nil
+		}
+		return err
+	})
+	c.finished(at, c.etcd...) // physical is a promise of one member only
+	return at
+}
+
+// finished waits until members have done a compaction.
+func (c *cluster) finished(at int64, all ...*servers.Etcd) {
+	c.t.Helper()
+	said := fmt.Sprintf(`"finished scheduled compaction","compact-revision":%d,`, at)
+	for _, m := range all {
+		for end := time.Now().Add(time.Minute); !strings.Contains(m.Logs(), said); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				c.t.Fatalf("member %s has not finished the compaction at revision %d", m.Name(), at)
+			}
 		}
 	}
-	if _, err := c.kv.Compact(ctx, at, clientv3.WithCompactPhysical()); err != nil {
-		c.t.Fatal(err)
-	}
-	time.Sleep(300 * time.Millisecond) // physical is a promise of one member only
-	return at
+	time.Sleep(300 * time.Millisecond) // it says so a moment before it keeps the hash, of which it says nothing
 }
 
 // damage changes the value of a key in the database of a stopped member, as a bad disk or a bug would.
@@ -230,7 +288,7 @@ func (c *cluster) notCompared(r members.Report, name, text string) {
 // copyOf reads a snapshot of the first member into a file, as a backup would.
 func (c *cluster) copyOf() *os.File {
 	c.t.Helper()
-	r, err := c.etcd[0].Client(c.t).Snapshot(c.t.Context())
+	r, err := c.kv.Snapshot(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -169,7 +169,7 @@ func (c *cluster) answerForCopy() {
 		if _, err := kv.Compact(c.t.Context(), s.Header.GetRevision()); err != nil {
 			c.t.Fatal(err)
 		}
-		time.Sleep(300 * time.Millisecond)
+		c.finished(s.Header.GetRevision(), c.etcd[0])
 		c.poll()
 		c.put(1)
 	}
@@ -199,15 +199,15 @@ func (c *cluster) matches(f *os.File, triple members.Triple) bool {
 func TestCompactionsWhilePolling(t *testing.T) {
 	for _, version := range withCache {
 		t.Run(version, func(t *testing.T) {
-			c := newCluster(t, 0, servers.StartEtcdCluster(t, version, 3)...)
-			c.cfg.Settle = 24 * time.Hour // in minutes of the watch: the newest is never asked, as beside Kubernetes
+			c := newCluster(t, 0, servers.StartEtcdCluster(t, version, 3, steady)...)
+			c.cfg.Settle = 1e6 * time.Minute // of the watch's clock: the newest is never asked, as beside Kubernetes
 			c.restartDaemon()
 			c.put(50)
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { done <- c.load(ctx) }()
-			compared := 0
-			for range 60 {
+			polls, compared := 0, 0
+			for end := time.Now().Add(time.Minute); polls < 60 || compared < 10 && time.Now().Before(end); polls++ {
 				r := c.poll()
 				if len(r.Diverged) != 0 {
 					t.Errorf("diverged: %v", r.Diverged)
@@ -221,7 +221,7 @@ func TestCompactionsWhilePolling(t *testing.T) {
 				t.Error(err)
 			}
 			if compared < 10 {
-				t.Errorf("only %d of 60 polls compared all members", compared)
+				t.Errorf("only %d of %d polls compared all members", compared, polls)
 			}
 			c.noScans()
 		})
@@ -250,7 +250,9 @@ func (c *cluster) load(ctx context.Context) error {
 func TestScansDuringCompactions(t *testing.T) {
 	for _, version := range append([]string{"3.4"}, withCache...) {
 		t.Run(version, func(t *testing.T) {
-			c := newCluster(t, scanBelow, servers.StartEtcdCluster(t, version, 3)...)
+			c := newCluster(t, scanBelow, servers.StartEtcdCluster(t, version, 3, steady)...)
+			c.cfg.Confirm = 3 * time.Second // longer than a compaction takes, as in production
+			c.restartDaemon()
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { done <- c.load(ctx) }()
@@ -271,10 +273,10 @@ func TestScansDuringCompactions(t *testing.T) {
 func TestEmptyKeySpace(t *testing.T) {
 	started := 0
 	c := newCluster(t, scanBelow, servers.StartEtcdCluster(t, "3.7", 3, func(cfg *servers.EtcdConfig) {
-		if started++; started == 2 { // this one removes a revision an hour
+		if started++; started%3 == 2 { // this one removes a revision an hour
 			cfg.Args = []string{"--compaction-batch-limit", "1", "--compaction-sleep-interval", "1h"}
 		}
-	})...)
+	}, steady)...)
 	for range 2 {
 		if _, err := c.kv.Put(t.Context(), "key", "value"); err != nil {
 			t.Fatal(err)
@@ -286,8 +288,9 @@ func TestEmptyKeySpace(t *testing.T) {
 		if _, err := c.kv.Compact(t.Context(), r.Header.GetRevision()-1); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(300 * time.Millisecond) // two members do it in this time
+		c.finished(r.Header.GetRevision()-1, c.etcd[0], c.etcd[2])
 	}
+	c.level()
 	r := c.poll()
 	if len(r.Diverged) != 0 {
 		t.Errorf("diverged: %v", r.Diverged)
@@ -352,6 +355,7 @@ func TestLearner(t *testing.T) {
 		InitialCluster: "voter=" + voter.PeerURL() + ",learner=" + peerURL,
 		Args:           []string{"--initial-cluster-state", "existing"},
 	})
+	c.level() // it has told its name when it is ready, which the voter may not have taken in yet
 	r := c.poll()
 	c.notCompared(r, "learner", "learner")
 	c.notCompared(r, "voter", "the only voting member")
@@ -388,7 +392,7 @@ func TestWrongAddress(t *testing.T) {
 	stranger := servers.StartEtcd(t, servers.EtcdConfig{})
 	started := 0
 	c := newCluster(t, scanBelow, servers.StartEtcdCluster(t, "3.7", 2, func(cfg *servers.EtcdConfig) {
-		if started++; started == 2 {
+		if started++; started%2 == 0 {
 			cfg.Args = []string{"--advertise-client-urls", stranger.Endpoint()}
 		}
 	})...)
@@ -398,7 +402,7 @@ func TestWrongAddress(t *testing.T) {
 
 // TestUsers: the others are asked with the login of the own member.
 func TestUsers(t *testing.T) {
-	c := newCluster(t, scanBelow, servers.StartEtcdCluster(t, "3.6", 3)...)
+	c := newCluster(t, scanBelow, servers.StartEtcdCluster(t, "3.6", 3, steady)...)
 	c.put(10)
 	ctx, kv := t.Context(), c.kv
 	for i, step := range []func() error{
@@ -416,15 +420,19 @@ func TestUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.cfg.Connect = func(ctx context.Context) (*etcd.Client, error) {
-		return etcd.Connect(ctx, etcd.Config{Endpoints: []string{c.etcd[0].Endpoint()}, Username: "root", PasswordFile: password})
+		return etcd.Connect(ctx, etcd.Config{Endpoints: []string{c.etcd[0].Endpoint()}, Username: "root", PasswordFile: password, DialTimeout: dialTimeout})
 	}
 	c.restartDaemon()
-	c.agreed(c.poll(), 3)
+	r := c.poll()
+	for end := time.Now().Add(time.Minute); r.Compared() < 3 && time.Now().Before(end); { // a member may hear of the login later than it is asked
+		r = c.poll()
+	}
+	c.agreed(r, 3)
 }
 
 // TestAlarms: an alarm is reported once, though every member tells of it.
 func TestAlarms(t *testing.T) {
-	c := newCluster(t, scanBelow, servers.StartEtcdCluster(t, "3.7", 3)...)
+	c := newCluster(t, scanBelow, servers.StartEtcdCluster(t, "3.7", 3, steady)...)
 	c.put(3)
 	if got := c.poll().Alarms; len(got) != 0 {
 		t.Errorf("a healthy cluster: %v", got)

@@ -1,8 +1,13 @@
 package follow_test
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
+	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,12 +27,9 @@ func TestSilence(t *testing.T) {
 			c, o := newCluster(t, version), newOwner(t)
 			c.write(10)
 			o.at.Revision = c.revision()
-			r := o.start(o.follower(func(cfg *follow.Config) { cfg.Silence = time.Second }), c.drd)
 			begun := time.Now()
-			for range 200 {
-				if len(o.taken()) >= 2 {
-					break
-				}
+			r := o.start(o.follower(func(cfg *follow.Config) { cfg.Silence = time.Second }), c.drd)
+			for end := time.Now().Add(time.Minute); len(o.taken()) < 2 && time.Now().Before(end); {
 				time.Sleep(50 * time.Millisecond)
 			}
 			c.write(10)
@@ -52,7 +54,7 @@ func TestStalled(t *testing.T) {
 	c, o := newCluster(t, "3.7"), newOwner(t)
 	c.write(10)
 	o.at.Revision = c.revision()
-	r := o.start(o.follower(func(cfg *follow.Config) { cfg.Stall, cfg.Silence = 2*time.Second, time.Second }), c.drd)
+	r := o.start(o.follower(func(cfg *follow.Config) { cfg.Stall, cfg.Silence = 10*time.Second, time.Second }), c.drd)
 	c.put("a", "x")
 	o.until(r, c.revision())
 	c.server.Pause()
@@ -80,7 +82,7 @@ func TestLeasesThatAreGone(t *testing.T) {
 	// One that the poll has seen is known when it is gone.
 	seen, err := c.kv.Grant(t.Context(), 500)
 	c.must(err)
-	time.Sleep(time.Second)
+	c.untilPolled()
 	c.put("leased", "y", clientv3.WithLease(seen.ID))
 	_, err = c.kv.Revoke(t.Context(), seen.ID)
 	c.must(err)
@@ -98,7 +100,7 @@ func TestChanged(t *testing.T) {
 			t.Parallel()
 			c, o := newCluster(t, version), newOwner(t)
 			o.start(o.follower(), c.drd)
-			time.Sleep(time.Second)
+			c.untilPolled()
 			if len(o.changes()) != 0 {
 				t.Errorf("nothing changed, and it says %v", o.changes())
 			}
@@ -110,15 +112,46 @@ func TestChanged(t *testing.T) {
 			if version != "3.4" {
 				want = append(want, "users and roles")
 			}
-			for range 50 {
+			for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 				if slices.Equal(o.changes(), want) {
 					return
 				}
-				time.Sleep(100 * time.Millisecond)
 			}
 			t.Errorf("it says %v, not %v", o.changes(), want)
 		})
 	}
+}
+
+// untilPolled waits until the follower has asked for all that no watch tells, and knows the answers to what it asked from now on. The leases
+// come last in a poll: one list may have been made before now, and what follows from the second is known when there is a third.
+func (c *cluster) untilPolled() {
+	c.t.Helper()
+	const method = "LeaseLeases"
+	enough := c.handled(method) + 3
+	for end := time.Now().Add(time.Minute); c.handled(method) < enough; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			c.t.Fatal("the follower does not poll")
+		}
+	}
+}
+
+// handled is how many calls of a method the member has answered, in its own count.
+func (c *cluster) handled(method string) (n int) {
+	c.t.Helper()
+	r, err := http.Get(c.server.Endpoint() + "/metrics")
+	c.must(err)
+	defer r.Body.Close()
+	lines := bufio.NewScanner(r.Body)
+	for lines.Scan() {
+		labels, value, _ := strings.Cut(lines.Text(), "} ")
+		if strings.HasPrefix(labels, "grpc_server_handled_total{") && strings.Contains(labels, fmt.Sprintf("grpc_method=%q", method)) {
+			count, err := strconv.Atoi(value)
+			c.must(err)
+			n += count
+		}
+	}
+	c.must(lines.Err())
+	return n
 }
 
 func (o *owner) changes() []string {
@@ -163,6 +196,7 @@ func TestClock(t *testing.T) {
 	from, last := o.at.Revision, o.at.Time
 	r := o.start(o.follower(), c.drd)
 	c.write(10)
+	o.until(r, c.revision())
 	r.end()
 	for _, s := range o.taken() {
 		if s.Segment.From.Before(last) || s.Segment.ClockSkewNote == "" {
@@ -193,12 +227,7 @@ func TestTwoFollowers(t *testing.T) {
 				t.Log("leadership moved to the member that dies")
 			}
 			leader.Kill()
-			for range 100 { // until there is another
-				if _, err := c.kv.Put(t.Context(), "a", "x"); err == nil {
-					break
-				}
-				time.Sleep(100 * time.Millisecond)
-			}
+			c.put("a", "x") // when there is another
 			c.write(100)
 			history := extract(t, store(t, c.kv), from, c.revision())
 			for _, o := range owners {

@@ -157,17 +157,32 @@ func (r *running) wait() error {
 // until waits for the archive to have a revision.
 func (o *owner) until(r *running, revision int64) {
 	o.t.Helper()
-	for range 600 {
-		if o.position().Revision >= revision {
+	o.untilWithin(r, revision, time.Minute)
+}
+
+// untilWithin is until with its own patience.
+func (o *owner) untilWithin(r *running, revision int64, limit time.Duration) {
+	o.t.Helper()
+	for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+		alive := r.alive() // what is handed over at the end counts too
+		switch {
+		case o.position().Revision >= revision:
 			return
-		}
-		select {
-		case <-r.done:
+		case !alive:
 			o.t.Fatalf("it ended at %+v: %v", r.at, r.err)
-		case <-time.After(50 * time.Millisecond):
+		case time.Now().After(end):
+			o.t.Fatalf("the archive came to revision %d, not %d, within %s", o.position().Revision, revision, limit)
 		}
 	}
-	o.t.Fatalf("the archive came to revision %d, not %d", o.position().Revision, revision)
+}
+
+func (r *running) alive() bool {
+	select {
+	case <-r.done:
+		return false
+	default:
+		return true
+	}
 }
 
 // content is what a segment holds.
@@ -332,7 +347,7 @@ func newClusterOf(t *testing.T, server *servers.Etcd) *cluster {
 
 func connect(t *testing.T, member *servers.Etcd) *etcd.Client {
 	t.Helper()
-	c, err := etcd.Connect(t.Context(), etcd.Config{Endpoints: []string{member.Endpoint()}})
+	c, err := etcd.Connect(t.Context(), etcd.Config{Endpoints: []string{member.Endpoint()}, DialTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,23 +362,47 @@ func (c *cluster) must(err error) {
 	}
 }
 
+// insist makes a request, and makes it again while the member refuses it: it may be starting, electing a leader, or too busy to answer in
+// time. What a change that is made twice leaves is a history like any other.
+func (c *cluster) insist(request func() error) {
+	c.t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		if err := request(); err == nil || time.Now().After(end) {
+			c.must(err)
+			return
+		}
+	}
+}
+
+func (c *cluster) status() (s etcd.Status) {
+	c.t.Helper()
+	c.insist(func() (err error) {
+		s, err = c.drd.Status(c.t.Context())
+		return err
+	})
+	return s
+}
+
 func (c *cluster) revision() int64 {
 	c.t.Helper()
-	s, err := c.drd.Status(c.t.Context())
-	c.must(err)
-	return s.Revision
+	return c.status().Revision
 }
 
 func (c *cluster) put(key, value string, opts ...clientv3.OpOption) {
 	c.t.Helper()
-	_, err := c.kv.Put(c.t.Context(), key, value, opts...)
-	c.must(err)
+	c.insist(func() error {
+		_, err := c.kv.Put(c.t.Context(), key, value, opts...)
+		return err
+	})
 }
 
 func (c *cluster) grant() {
 	seconds := 3600 + c.random.Int64N(1000)
-	l, err := c.kv.Grant(c.t.Context(), seconds)
-	c.must(err)
+	var l *clientv3.LeaseGrantResponse
+	c.insist(func() (err error) {
+		l, err = c.kv.Grant(c.t.Context(), seconds)
+		return err
+	})
 	c.leases = append(c.leases, l.ID)
 	c.granted[int64(l.ID)] = seconds
 }
@@ -376,7 +415,7 @@ func (c *cluster) write(n int) {
 		c.grant()
 	}
 	for i := range n {
-		c.must(c.change())
+		c.insist(c.change)
 		if c.random.IntN(40) == 0 {
 			c.grant()
 		}

@@ -17,13 +17,14 @@ import (
 
 	"github.com/drd-project/drd/internal/archive"
 	"github.com/drd-project/drd/internal/archive/follow"
+	"github.com/drd-project/drd/internal/etcd"
 	"github.com/drd-project/drd/test/servers"
 )
 
 // A deletion of hundreds of thousands of keys in one call is one revision of one segment, and costs no multiple of itself.
 func TestManyDeletions(t *testing.T) {
 	for version, keys := range map[string]int{"3.4": 100_000, "3.5": 200_000, "3.6": 100_000, "3.7": 200_000} {
-		t.Run(version, func(t *testing.T) { deleteMany(t, version, keys, time.Minute) })
+		t.Run(version, func(t *testing.T) { deleteMany(t, version, keys, 3*time.Minute) })
 	}
 }
 
@@ -36,8 +37,10 @@ func deleteMany(t *testing.T, version string, keys int, within time.Duration) {
 			ops = append(ops, clientv3.OpPut(fmt.Sprintf("/registry/events/some-namespace/some-deployment-6bb9d5f7c4-%08d.17a3c5b7d9e1f024", i), "x"))
 			i++
 		}
-		_, err := c.kv.Txn(t.Context()).Then(ops...).Commit()
-		c.must(err)
+		c.insist(func() error {
+			_, err := c.kv.Txn(t.Context()).Then(ops...).Commit()
+			return err
+		})
 	}
 	from := c.revision()
 	o.at.Revision = from
@@ -46,8 +49,11 @@ func deleteMany(t *testing.T, version string, keys int, within time.Duration) {
 	o.until(r, c.revision())
 	used := peak(t)
 	begun := time.Now()
-	_, err := c.kv.Delete(t.Context(), "/", clientv3.WithPrefix())
-	c.must(err)
+	// It is made once: whoever asks again after an answer that came too late finds nothing to delete.
+	c.insist(func() error {
+		_, err := c.kv.Delete(t.Context(), "/", clientv3.WithPrefix())
+		return err
+	})
 	c.put("after", "x")
 	o.untilWithin(r, c.revision(), within)
 	t.Logf("%d keys in %s, %d MiB more at the peak", keys, time.Since(begun).Round(10*time.Millisecond), used()>>20)
@@ -68,17 +74,6 @@ func peak(t *testing.T) func() int64 {
 		t.Fatal(err)
 	}
 	return func() int64 { return resident(t, "VmHWM") - before }
-}
-
-// untilWithin is until with more patience.
-func (o *owner) untilWithin(r *running, revision int64, limit time.Duration) {
-	o.t.Helper()
-	for end := time.Now().Add(limit); time.Now().Before(end) && r.alive(); time.Sleep(50 * time.Millisecond) {
-		if o.position().Revision >= revision {
-			return
-		}
-	}
-	o.t.Fatalf("the archive came to revision %d, not %d, within %s: %v", o.position().Revision, revision, limit, r.err)
 }
 
 // A value that no segment holds ends the follower with what says so, and what came before it is archived.
@@ -116,7 +111,7 @@ func TestClockJumps(t *testing.T) {
 	var set atomic.Int64 // how far the clock was set
 	r := o.start(o.follower(func(cfg *follow.Config) {
 		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
-		cfg.ClockPatience = time.Second
+		cfg.ClockPatience = 10 * time.Second // longer than it takes to archive what comes after the jump back
 	}), c.drd)
 	c.put("before", "x")
 	o.until(r, c.revision())
@@ -158,6 +153,8 @@ func TestClockCatchesUp(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	o.until(r, c.revision())
+	c.put("a", "z") // in a segment of its own
+	o.until(r, c.revision())
 	r.end()
 	last := o.taken()[len(o.taken())-1].Segment
 	if last.ClockSkewNote != "" || time.Since(last.To) > time.Minute {
@@ -166,7 +163,7 @@ func TestClockCatchesUp(t *testing.T) {
 }
 
 // TestManyLeases: each of thousands of leases is asked about once, told as it was granted, and restored.
-func TestManyLeases(t *testing.T) { manyLeases(t, 5000, time.Minute) }
+func TestManyLeases(t *testing.T) { manyLeases(t, 5000, 3*time.Minute) }
 
 func manyLeases(t *testing.T, leases int64, within time.Duration) {
 	c, o := newCluster(t, "3.7"), newOwner(t)
@@ -221,12 +218,16 @@ func TestBehindWithoutLeader(t *testing.T) {
 	c, o := newClusterOf(t, members[0]), newOwner(t)
 	c.put("a", "x")
 	o.at.Revision = c.revision() + 100
-	if err := o.fails(c.drd); !errors.Is(err, follow.ErrOtherHistory) {
+	err := o.fails(c.drd)
+	for end := time.Now().Add(time.Minute); errors.Is(err, etcd.ErrNoQuorum) && time.Now().Before(end); err = o.fails(c.drd) {
+		time.Sleep(100 * time.Millisecond) // a busy machine's members may elect another leader at any time
+	}
+	if !errors.Is(err, follow.ErrOtherHistory) {
 		t.Errorf("with a leader: %v", err)
 	}
 	members[1].Kill()
 	members[2].Kill()
-	err := o.fails(c.drd, func(cfg *follow.Config) { cfg.Settle = time.Second })
+	err = o.fails(c.drd, func(cfg *follow.Config) { cfg.Settle = time.Second })
 	if err == nil || errors.Is(err, follow.ErrOtherHistory) || errors.Is(err, follow.ErrBehind) {
 		t.Errorf("cut off: %v", err)
 	}

@@ -49,8 +49,16 @@ func TestCompactedAllTheTime(t *testing.T) {
 				c.write(10)
 				c.compactTo(c.revision())
 			}
-			o.until(r, c.revision())
-			time.Sleep(500 * time.Millisecond) // for the reference
+			newest := c.revision()
+			o.until(r, newest)
+			behind := func() bool { // the reference
+				mu.Lock()
+				defer mu.Unlock()
+				return len(seen) == 0 || seen[len(seen)-1].Main < newest
+			}
+			for end := time.Now().Add(time.Minute); behind() && time.Now().Before(end); {
+				time.Sleep(50 * time.Millisecond)
+			}
 			entries, _ := o.union()
 			mu.Lock()
 			defer mu.Unlock()

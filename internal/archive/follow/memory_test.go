@@ -30,7 +30,7 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun := time.Now()
-	o.until(o.start(o.follower(func(cfg *follow.Config) { cfg.MaxBehindBytes = 1 << 30 }), c.drd), c.revision())
+	o.untilWithin(o.start(o.follower(func(cfg *follow.Config) { cfg.MaxBehindBytes = 1 << 30 }), c.drd), c.revision(), 3*time.Minute)
 	took := time.Since(begun)
 	used := resident(t, "VmHWM") - before
 	t.Logf("%d segments in %s, %d MiB more at the peak than the %d MiB before", len(o.taken()), took, used>>20, before>>20)
