@@ -429,6 +429,27 @@ func TestCannotWrite(t *testing.T) {
 	}
 }
 
+// TestLocked: a writer that does not let go is waited for for a while and no longer, and what could not be written is counted.
+func TestLocked(t *testing.T) {
+	p := newPlace(t)
+	p.note(1)
+	release, err := locked(p.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.note(1)
+	if len(p.trouble) != 1 || !strings.Contains(p.trouble[0].Error(), "locked for "+lockWait.String()) {
+		t.Errorf("trouble: %v", p.trouble)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	p.note(1)
+	if c := p.sound(2); c.Lost != 1 {
+		t.Errorf("%s, lost %d", c, c.Lost)
+	}
+}
+
 // TestFullDisk: a line for which there is no room leaves nothing of itself.
 func TestFullDisk(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -501,7 +522,7 @@ func TestJournal(t *testing.T) {
 	p.cfg.Journal = socket
 	receive := func() map[string]string {
 		t.Helper()
-		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		buf := make([]byte, tailRoom)

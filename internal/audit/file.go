@@ -29,6 +29,8 @@ const (
 	// lockWait bounds the wait for another writer, who needs a millisecond: one that was stopped must not stop a restore.
 	lockWait = 2 * time.Second
 	lockPoll = 2 * time.Millisecond
+	// lockTries are counted instead of looking at the clock: while the machine stands still, the other writer does too.
+	lockTries = int(lockWait / lockPoll)
 )
 
 // end is where a log goes on.
@@ -68,15 +70,14 @@ func appendRecord(path string, r *Record, sync bool) (line []byte, err error) {
 
 // locked keeps other processes from writing at the same time.
 func locked(path string) (release func() error, err error) {
-	for until := time.Now().Add(lockWait); ; time.Sleep(lockPoll) {
+	for range lockTries {
 		release, err = lock.Try(strings.TrimSuffix(path, ".jsonl") + ".lock")
 		if err != nil || release != nil {
 			return release, err
 		}
-		if time.Now().After(until) {
-			return nil, fmt.Errorf("another process has had %s locked for %v", path, lockWait)
-		}
+		time.Sleep(lockPoll)
 	}
+	return nil, fmt.Errorf("another process has had %s locked for %v", path, lockWait)
 }
 
 // openEnd opens the file to append to, beginning another one when it is full.

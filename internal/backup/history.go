@@ -56,15 +56,29 @@ func (r *Runner) readHistory(ctx context.Context) *history {
 	}
 	var catalogues []*repo.Catalogue
 	for i, t := range r.cfg.Targets {
-		select {
-		case c := <-answers[i]:
-			catalogues = append(catalogues, c)
-		case <-ctx.Done():
-			r.cfg.Log.Warn("a target's history is not known", "target", t.Name, "error", context.Cause(ctx))
+		c, err := answerOf(ctx, answers[i])
+		if err != nil {
+			r.cfg.Log.Warn("a target's history is not known", "target", t.Name, "error", err)
 		}
+		catalogues = append(catalogues, c)
 	}
 	h.merge(catalogues)
 	return h
+}
+
+// answerOf waits for an answer until ctx ends. One that is there by then counts: the wait for another target may have taken all the time.
+func answerOf(ctx context.Context, answer <-chan *repo.Catalogue) (*repo.Catalogue, error) {
+	select {
+	case c := <-answer:
+		return c, nil
+	case <-ctx.Done():
+	}
+	select {
+	case c := <-answer:
+		return c, nil
+	default:
+		return nil, context.Cause(ctx)
+	}
 }
 
 // readCatalogue returns nil for a target that cannot be read.

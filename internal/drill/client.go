@@ -20,8 +20,9 @@ const (
 	hashTimeout = 20 * time.Minute
 	// askAgain is the pause before a request is repeated. There is at most one under way.
 	askAgain = 500 * time.Millisecond
-	// deathDelay is how long a dead etcd may take to be known as dead, after a request to it has failed.
-	deathDelay = 3 * time.Second
+	// deathDelay is how long a dead etcd may take to be known as dead, after a request to it has failed: it ends with the lowest
+	// priority, too.
+	deathDelay = 20 * time.Second
 	// maxAnswer is the largest answer that is accepted, in bytes: a value may be as large as the server was told to allow.
 	maxAnswer = 1<<31 - 1
 )

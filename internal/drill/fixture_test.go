@@ -77,8 +77,14 @@ func placeIn(tb testing.TB, bucket storage.Bucket) *place {
 	return p
 }
 
-// tomorrow is when everything that a test has uploaded is older than any upload under way.
-func tomorrow() time.Time { return time.Now().Add(25 * time.Hour) }
+// tomorrow is when everything that a test has uploaded is older than any upload under way, by the names and by the clock of this machine.
+func tomorrow() time.Time {
+	now := time.Now()
+	if now.Before(captureTime) {
+		now = captureTime
+	}
+	return now.Add(25 * time.Hour)
+}
 
 // use puts another bucket, such as a faulty one, in the place of the target's.
 func (p *place) use(tb testing.TB, bucket storage.Bucket) {

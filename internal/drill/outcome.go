@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"syscall"
 
+	bolt "go.etcd.io/bbolt/errors"
+
 	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/proof"
 	"github.com/drd-project/drd/internal/restore"
@@ -49,6 +51,7 @@ func saysNothing(err error) bool {
 		context.Canceled, context.DeadlineExceeded, ErrNoKey,
 		storage.ErrDenied, storage.ErrNoBucket, storage.ErrStalled,
 		snapshot.ErrKilled, survey.ErrKilled, scratch.ErrKilled, scratch.ErrStalled,
+		bolt.ErrTimeout, // a lock: only this process has had the file, and what it was just starting may hold it for a moment
 	} {
 		if errors.Is(err, known) {
 			return true

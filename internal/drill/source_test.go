@@ -3,6 +3,7 @@ package drill_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/drd-project/drd/internal/snapshot"
@@ -68,8 +70,8 @@ func capture(tb testing.TB, version, name string, fill func(ctx context.Context,
 
 func (s *source) save(tb testing.TB, server *servers.Etcd, version, user string) {
 	tb.Helper()
-	cmd := exec.CommandContext(tb.Context(), servers.Tool(tb, "etcdctl-"+version), "--endpoints", server.Endpoint(), "snapshot", "save", s.File)
-	cmd.Env = append(os.Environ(), "ETCDCTL_API=3")
+	cmd := exec.CommandContext(tb.Context(), servers.Tool(tb, "etcdctl-"+version), "--endpoints", server.Endpoint(), "--dial-timeout", "1m", "snapshot", "save", s.File)
+	cmd.Env = []string{"ETCDCTL_API=3"} // nothing of the tester's: ETCDCTL_… is as good as a flag
 	if user != "" {
 		cmd.Env = append(cmd.Env, "ETCDCTL_USER="+user)
 	}
@@ -192,15 +194,24 @@ func full(ctx context.Context, c *clientv3.Client) error {
 // shortLeases are gone a few seconds after the restored etcd has started.
 func shortLeases(ctx context.Context, c *clientv3.Client) error {
 	for i := range 20 {
-		lease, err := c.Grant(ctx, int64(2+i))
-		if err != nil {
-			return err
+		err := rpctypes.ErrLeaseNotFound
+		for errors.Is(err, rpctypes.ErrLeaseNotFound) { // on a busy machine it may be gone already
+			err = putForSeconds(ctx, c, fmt.Sprint("short/", i), int64(2+i))
 		}
-		if _, err := c.Put(ctx, fmt.Sprint("short/", i), "x", clientv3.WithLease(lease.ID)); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func putForSeconds(ctx context.Context, c *clientv3.Client, key string, seconds int64) error {
+	lease, err := c.Grant(ctx, seconds)
+	if err != nil {
+		return err
+	}
+	_, err = c.Put(ctx, key, "x", clientv3.WithLease(lease.ID))
+	return err
 }
 
 // kubernetes has the keys of a small cluster, or of one without its kube-system namespace.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -42,6 +44,21 @@ func (b closed) Open(ctx context.Context, key string, offset, length int64) (io.
 		return nil, fmt.Errorf("open %s: %w", key, b.err)
 	}
 	return b.Bucket.Open(ctx, key, offset, length)
+}
+
+// between is a bucket in which f happens after it was listed for the first time, and before it is listed for the second time.
+type between struct {
+	storage.Bucket
+	lists atomic.Int32
+	f     func()
+}
+
+// List implements storage.Bucket.
+func (b *between) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	if b.lists.Add(1) == 2 {
+		b.f()
+	}
+	return b.Bucket.List(ctx, prefix)
 }
 
 // atStep calls f when a step begins.
@@ -142,20 +159,31 @@ func TestPruned(t *testing.T) {
 	}
 	wantUnsure(t, p.drill(t, id, proof.LevelData, nil, nil), drill.CheckManifest, "not older than 24 hours")
 	p.config.Now = tomorrow
-	prune := atStep{drill.CheckManifest, func() {
-		later(t, time.Second, func() error { return os.RemoveAll(home) })
-	}}
-	wantUnsure(t, p.drill(t, id, proof.LevelData, nil, prune), drill.CheckManifest, "it was being pruned")
+	meanwhile := func(f func() error) proof.Drill {
+		bucket := p.bucket
+		defer p.use(t, bucket)
+		changing := &between{Bucket: bucket, f: func() {
+			if err := f(); err != nil {
+				t.Error(err)
+			}
+		}}
+		p.use(t, changing)
+		d := p.drill(t, id, proof.LevelData, nil, nil)
+		if n := changing.lists.Load(); n < 2 {
+			t.Errorf("the target was listed %d times", n)
+		}
+		return d
+	}
+	d = meanwhile(func() error { return os.RemoveAll(home) })
+	wantUnsure(t, d, drill.CheckManifest, "it was being pruned")
 
 	p.put(t, b)
 	manifest := filepath.Join(home, manifestName)
 	if err := os.Rename(manifest, manifest+".late"); err != nil {
 		t.Fatal(err)
 	}
-	arrive := atStep{drill.CheckManifest, func() {
-		later(t, time.Second, func() error { return os.Rename(manifest+".late", manifest) })
-	}}
-	wantUnsure(t, p.drill(t, id, proof.LevelData, nil, arrive), drill.CheckManifest, "its upload has just ended")
+	d = meanwhile(func() error { return os.Rename(manifest+".late", manifest) })
+	wantUnsure(t, d, drill.CheckManifest, "its upload has just ended")
 
 	d = p.drill(t, id, proof.LevelData, nil, lose(payloadName))
 	if d.Outcome != proof.Failed || !strings.HasPrefix(d.Cause, "object: ") {
@@ -343,11 +371,10 @@ func TestEndedByOthers(t *testing.T) {
 func endEtcd(t *testing.T, with syscall.Signal) {
 	t.Helper()
 	killEtcd(t, with)
-	for range 200 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // it has the lowest priority
 		if len(children(t, os.Getpid())) == 0 {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Error("the scratch etcd did not end")
 }

@@ -83,7 +83,7 @@ func TestUsers(t *testing.T) {
 	for _, version := range allVersions {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel() // it waits more than it works
-			member := servers.StartEtcd(t, servers.EtcdConfig{Version: version, Args: []string{"--auth-token-ttl", "1"}})
+			member := servers.StartEtcd(t, servers.EtcdConfig{Version: version, Args: []string{"--auth-token-ttl", "5"}})
 			fill(t, member, 20, 100)
 			enableAuth(t, member)
 			cfg := configOf(member)
@@ -93,7 +93,7 @@ func TestUsers(t *testing.T) {
 				if err := reads(t, c); err != nil {
 					t.Error(err)
 				}
-				time.Sleep(2500 * time.Millisecond) // the token lives 1 s
+				time.Sleep(7500 * time.Millisecond) // the token lives 5 s, and a second until etcd looks
 				if err := reads(t, c); err != nil {
 					t.Errorf("after the token expired: %v", err)
 				}
@@ -159,7 +159,7 @@ func TestUserWhereThereAreNone(t *testing.T) {
 func TestLoginWithoutQuorum(t *testing.T) {
 	for _, version := range []string{"3.5", "3.7"} {
 		t.Run(version, func(t *testing.T) {
-			members := servers.StartEtcdCluster(t, version, 3)
+			members := servers.StartEtcdCluster(t, version, 3, steady)
 			enableAuth(t, members[0])
 			cfg := withUser(t, configOf(members[0]), "root", rootPassword)
 			before := connect(t, cfg)
@@ -168,7 +168,7 @@ func TestLoginWithoutQuorum(t *testing.T) {
 			if err := reads(t, before); err != nil {
 				t.Errorf("a login from before is of no use: %v", err)
 			}
-			cfg.DialTimeout = time.Second
+			cfg.DialTimeout = 5 * time.Second
 			_, err := etcd.Connect(t.Context(), cfg)
 			checkError(t, failure{is: etcd.ErrNoQuorum, says: []string{members[0].Endpoint() + ": the cluster has no quorum"}, hint: "etcd"}, err)
 		})

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"strings"
@@ -113,8 +114,8 @@ func dialOptions(cfg Config, ep endpoint, user *login, last *lastFailure, connec
 	}
 }
 
-// lastFailure keeps why the newest attempt to connect failed. gRPC reports it as text; the cause
-// is needed as a value, to name the certificate and the file.
+// lastFailure keeps why the newest attempt to connect failed, nil once the server has said something. gRPC reports it
+// as text; the cause is needed as a value, to name the certificate and the file.
 type lastFailure struct {
 	mu  sync.Mutex
 	err error
@@ -145,6 +146,7 @@ func (o *observed) ClientHandshake(ctx context.Context, authority string, raw ne
 		o.last.set(err)
 		return nil, nil, err
 	}
+	o.last.set(io.EOF) // gRPC writes at once, and may find the connection broken before it has read
 	return &firstRead{Conn: conn, last: o.last}, info, nil
 }
 

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// probeTimeout bounds the second look at a server, taken only to explain a failed connection.
-const probeTimeout = time.Second
+// probeTimeout bounds the second look at a server, taken only to explain a failed connection. It has as long as the first.
+const probeTimeout = defaultDialTimeout
 
 // dialProbe connects for a second look. The connection ends by itself after probeTimeout.
 func dialProbe(ctx context.Context, ep endpoint) (net.Conn, error) {

@@ -70,10 +70,14 @@ func TestSnapshotIsTheFileOfEtcdctl(t *testing.T) {
 			member := servers.StartEtcd(t, servers.EtcdConfig{Version: version, ClientTLS: servers.NewCA(t)})
 			fill(t, member, 300, 10<<10)
 			c := connect(t, configOf(member))
-			status, err := c.Status(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			var status etcd.Status
+			until(t, "a status with the version of the data", func() bool { // which a new member writes down after it has begun to serve
+				var err error
+				if status, err = c.Status(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				return version < "3.6" || status.StorageVersion != ""
+			})
 			stream, err := c.SnapshotStream(t.Context())
 			if err != nil {
 				t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -55,7 +56,7 @@ func TestVisitGivesNothingAway(t *testing.T) {
 		user := newLogin("root", "the password")
 		user.token = "the token"
 		c := &Client{
-			cfg: Config{Username: "root", DialTimeout: defaultDialTimeout}, url: "https://127.0.0.1:2379",
+			cfg: Config{Username: "root", DialTimeout: time.Minute}, url: "https://127.0.0.1:2379",
 			endpoint: endpoint{network: "tcp", address: "127.0.0.1:2379", tls: tls}, login: user, last: &lastFailure{},
 		}
 		_, err = c.HashKV(t.Context(), "http://"+listener.Addr().String(), 5)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -50,7 +51,7 @@ func watchOf(t *testing.T, messages ...*pb.WatchResponse) (*Watch, error) {
 	pb.RegisterWatchServer(server, fake)
 	go func() { _ = server.Serve(listener) }() // ends with Stop
 	t.Cleanup(server.Stop)
-	c, err := Connect(t.Context(), Config{Endpoints: []string{"http://" + listener.Addr().String()}})
+	c, err := Connect(t.Context(), Config{Endpoints: []string{"http://" + listener.Addr().String()}, DialTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // TestServes: the embedded server and every version of the program serve what was restored, take a write, and stop.
@@ -34,9 +36,7 @@ func TestServes(t *testing.T) {
 				if got := read(t, e); got != want {
 					t.Errorf("%s is %q, want %q", testKey, got, want)
 				}
-				if _, err := pb.NewKVClient(e.Conn()).Put(t.Context(), &pb.PutRequest{Key: []byte(testKey), Value: []byte("again")}); err != nil {
-					t.Errorf("write: %v", err)
-				}
+				put(t, e, testKey, "again")
 				if err := e.Err(); err != nil {
 					t.Errorf("while it runs: %v", err)
 				}
@@ -49,28 +49,54 @@ func TestServes(t *testing.T) {
 	}
 }
 
+// answered makes a request until it is answered: etcd gives up on one after five seconds, which the lowest priority on a busy machine
+// may not be enough for.
+func answered(tb testing.TB, e *Etcd, request func() error) {
+	tb.Helper()
+	for end := time.Now().Add(patient); ; time.Sleep(100 * time.Millisecond) {
+		err := request()
+		if err == nil {
+			return
+		}
+		if status.Code(err) != codes.Unavailable || e.Err() != nil || time.Now().After(end) {
+			tb.Fatal(err)
+		}
+	}
+}
+
+func put(tb testing.TB, e *Etcd, key, value string) {
+	tb.Helper()
+	answered(tb, e, func() error {
+		_, err := pb.NewKVClient(e.Conn()).Put(tb.Context(), &pb.PutRequest{Key: []byte(key), Value: []byte(value)})
+		return err
+	})
+}
+
 func read(tb testing.TB, e *Etcd) string {
 	tb.Helper()
-	answer, err := pb.NewKVClient(e.Conn()).Range(tb.Context(), &pb.RangeRequest{Key: []byte(testKey)})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	var answer *pb.RangeResponse
+	answered(tb, e, func() (err error) {
+		answer, err = pb.NewKVClient(e.Conn()).Range(tb.Context(), &pb.RangeRequest{Key: []byte(testKey)})
+		return err
+	})
 	if len(answer.Kvs) != 1 {
 		tb.Fatalf("%d keys", len(answer.Kvs))
 	}
 	return string(answer.Kvs[0].Value)
 }
 
+// patient is how long what must happen may take: a process with the lowest priority takes a while to end, too.
+const patient = time.Minute
+
 // gone waits until a process has ended: a zombie has, unless it still has threads.
 func gone(tb testing.TB, pid int) {
 	tb.Helper()
-	for range 500 {
+	for end := time.Now().Add(patient); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 		if err != nil || bytes.Contains(stat, []byte(") Z ")) && len(threads) <= 1 {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	tb.Errorf("process %d is still there", pid)
 }
@@ -87,7 +113,7 @@ func TestKilled(t *testing.T) {
 				}
 				select {
 				case <-e.Exited():
-				case <-time.After(10 * time.Second):
+				case <-time.After(patient):
 					t.Fatal("it does not end")
 				}
 				_, err := pb.NewKVClient(e.Conn()).Range(t.Context(), &pb.RangeRequest{Key: []byte(testKey)})
@@ -211,7 +237,7 @@ func restoredWithAuth(t *testing.T, version string) Data {
 		t.Fatal(err)
 	}
 	root, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{member.Endpoint()}, Username: "root", Password: "secret", DialTimeout: 10 * time.Second, Logger: zap.NewNop(),
+		Endpoints: []string{member.Endpoint()}, Username: "root", Password: "secret", DialTimeout: patient, Logger: zap.NewNop(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -228,15 +254,14 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("not wanted any more")
 	go func() {
-		for range 1000 {
+		for end := time.Now().Add(patient); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 			if _, err := os.Stat(pidFile); err == nil {
 				break
 			}
-			time.Sleep(5 * time.Millisecond)
 		}
 		cancel(reason)
 	}()
-	l := Launcher{Command: []string{"/bin/sh", "-c", "echo $$ >new; mv new pid; exec sleep 60"}}
+	l := Launcher{Command: []string{"/bin/sh", "-c", "echo $$ >new; mv new pid; exec sleep 600"}, StartStall: 5 * patient}
 	if _, err := l.Start(ctx, dir, d); !errors.Is(err, reason) {
 		t.Errorf("start: %v", err)
 	}

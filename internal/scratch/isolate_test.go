@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
 
@@ -96,7 +95,7 @@ func ipSockets(tb testing.TB, pid int) []string {
 // TestBesideTheLiveMember: the cluster that the data came from does not notice.
 func TestBesideTheLiveMember(t *testing.T) {
 	members := servers.StartEtcdCluster(t, "3.7", 3, func(cfg *servers.EtcdConfig) {
-		cfg.Args = []string{"--heartbeat-interval", "200", "--election-timeout", "2000"} // no election because the machine is busy
+		cfg.Args = []string{"--heartbeat-interval", "500", "--election-timeout", "10000"} // no election because the machine is busy
 	})
 	if _, err := members[0].Client(t).Put(t.Context(), testKey, testValue); err != nil {
 		t.Fatal(err)
@@ -111,9 +110,7 @@ func TestBesideTheLiveMember(t *testing.T) {
 				if got := read(t, e); got != testValue {
 					t.Errorf("%q", got)
 				}
-				if _, err := pb.NewKVClient(e.Conn()).Put(t.Context(), &pb.PutRequest{Key: []byte("scratch"), Value: []byte("only")}); err != nil {
-					t.Error(err)
-				}
+				put(t, e, "scratch", "only")
 				if found := ipSockets(t, e.child.process.Pid); len(found) > 0 {
 					t.Errorf("it has IP sockets: %v", found)
 				}
@@ -148,9 +145,9 @@ func observe(tb testing.TB, members []*servers.Etcd) []observation {
 	var all []observation
 	for _, m := range members {
 		client := m.Client(tb)
-		status, err1 := client.Status(tb.Context(), m.Endpoint())
-		list, err2 := client.MemberList(tb.Context())
-		keys, err3 := client.Get(tb.Context(), "", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		keys, err1 := client.Get(tb.Context(), "", clientv3.WithPrefix(), clientv3.WithCountOnly()) // first: the member has caught up then
+		status, err2 := client.Status(tb.Context(), m.Endpoint())
+		list, err3 := client.MemberList(tb.Context())
 		if err1 != nil || err2 != nil || err3 != nil {
 			tb.Fatal(err1, err2, err3)
 		}

@@ -1,6 +1,7 @@
 package scratch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/drd-project/drd/internal/priority"
 )
 
 const (
@@ -41,7 +44,8 @@ type Launcher struct {
 	// time has 30 times as long.
 	StartStall time.Duration
 
-	grants []grant // what to try to give to the child; nil: as much as there is
+	grants    []grant       // what to try to give to the child; nil: as much as there is
+	wholeTime time.Duration // of a start that makes progress all the time; 0: what StartStall says
 }
 
 // Data is a data directory of a cluster of one, and what it was restored with.
@@ -87,15 +91,21 @@ func (l Launcher) start(ctx context.Context, dir string, d Data) (*Etcd, error) 
 		e.kill()
 		return nil, err
 	}
-	stall := l.StartStall
-	if stall == 0 {
-		stall = defaultStartStall
-	}
-	if err := e.awaitReady(ctx, stall); err != nil {
+	if err := e.awaitReady(ctx, l.patience()); err != nil {
 		e.kill()
 		return nil, err
 	}
+	// A thread that was being made while the priorities were lowered has escaped that. Hardly any is made now, and what the machine
+	// refuses was noted then.
+	_ = priority.Lower(child.process.Pid)
 	return e, nil
+}
+
+// patience is how long a start may take.
+func (l Launcher) patience() patience {
+	p := patience{stall: cmp.Or(l.StartStall, defaultStartStall)}
+	p.whole = cmp.Or(l.wholeTime, startFactor*p.stall)
+	return p
 }
 
 // settings checks what etcd would not: on a directory without data it would happily start an empty cluster.

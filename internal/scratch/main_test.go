@@ -47,12 +47,12 @@ func embedded(tb testing.TB) Launcher {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return Launcher{Program: "/proc/self/exe", Command: []string{self, etcdChild}, StartStall: 10 * time.Second}
+	return Launcher{Program: "/proc/self/exe", Command: []string{self, etcdChild}}
 }
 
 func binary(tb testing.TB, version string) Launcher {
 	tb.Helper()
-	return Launcher{Binary: servers.Tool(tb, "etcd-"+version), StartStall: 10 * time.Second}
+	return Launcher{Binary: servers.Tool(tb, "etcd-"+version)}
 }
 
 // launchers are the embedded server and one program of each version.

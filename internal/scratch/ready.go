@@ -29,8 +29,11 @@ const (
 	minWork = 10
 )
 
+// patience is how long a start may make no progress, and how long it may take.
+type patience struct{ stall, whole time.Duration }
+
 // awaitReady returns when the etcd has answered a linearizable read.
-func (e *Etcd) awaitReady(ctx context.Context, stall time.Duration) error {
+func (e *Etcd) awaitReady(ctx context.Context, limit patience) error {
 	begin := time.Now()
 	seen := progress{since: begin}
 	for {
@@ -42,10 +45,10 @@ func (e *Etcd) awaitReady(ctx context.Context, stall time.Duration) error {
 		switch now := time.Now(); {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case now.Sub(seen.since) > stall:
-			return e.stalled(fmt.Sprintf("no progress for %s", stall), err)
-		case now.Sub(begin) > startFactor*stall:
-			return e.stalled(fmt.Sprintf("it does not serve after %s", startFactor*stall), err)
+		case now.Sub(seen.since) > limit.stall:
+			return e.stalled(fmt.Sprintf("no progress for %s", limit.stall), err)
+		case now.Sub(begin) > limit.whole:
+			return e.stalled(fmt.Sprintf("it does not serve after %s", limit.whole), err)
 		}
 		select {
 		case <-e.child.exited:

@@ -132,17 +132,31 @@ func spoil(tb testing.TB, pattern string) {
 // TestStalled: neither silence nor endless complaints are waited for.
 func TestStalled(t *testing.T) {
 	d := restoredFrom(t, "3.7")
-	for _, tc := range []struct{ name, script, want string }{
-		{"silent", "echo loading; exec sleep 60", "no progress for 200ms"},
-		{"chatty", "exec yes complaint", "it does not serve after 6s"},
+	for _, tc := range []struct {
+		name, script string
+		limit        Launcher
+		want         string
+	}{
+		{"silent", "echo loading; exec sleep 60", Launcher{StartStall: 200 * time.Millisecond, wholeTime: patient}, "no progress for 200ms"},
+		{"chatty", "exec yes complaint", Launcher{StartStall: patient, wholeTime: 3 * time.Second}, "it does not serve after 3s"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			l := Launcher{Command: []string{"/bin/sh", "-c", tc.script}, StartStall: 200 * time.Millisecond}
+			l := tc.limit
+			l.Command = []string{"/bin/sh", "-c", tc.script}
 			_, err := l.Start(t.Context(), socketDir(t), d)
 			if !errors.Is(err, ErrStalled) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("start: %v", err)
 			}
 		})
+	}
+}
+
+// TestPatience: a start that makes progress all the time is waited for 30 times as long as one that makes none.
+func TestPatience(t *testing.T) {
+	for stall, want := range map[time.Duration]patience{0: {time.Minute, 30 * time.Minute}, 200 * time.Millisecond: {200 * time.Millisecond, 6 * time.Second}} {
+		if got := (Launcher{StartStall: stall}).patience(); got != want {
+			t.Errorf("with %s: %+v, want %+v", stall, got, want)
+		}
 	}
 }
 

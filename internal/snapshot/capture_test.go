@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -31,7 +32,7 @@ func captureConfig(t *testing.T) (snapshot.Config, []age.Identity) {
 
 func connect(t *testing.T, e *servers.Etcd) *etcd.Client {
 	t.Helper()
-	c, err := etcd.Connect(t.Context(), etcd.Config{Endpoints: []string{e.Endpoint()}})
+	c, err := etcd.Connect(t.Context(), etcd.Config{Endpoints: []string{e.Endpoint()}, DialTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

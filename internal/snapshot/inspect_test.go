@@ -3,10 +3,13 @@ package snapshot_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
@@ -26,8 +29,9 @@ func TestInspect(t *testing.T) {
 	for _, version := range versions {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			client := servers.StartEtcd(t, servers.EtcdConfig{Version: version, Name: "first"}).Client(t)
-			ctx := t.Context()
+			member := servers.StartEtcd(t, servers.EtcdConfig{Version: version, Name: "first"})
+			client, ctx := member.Client(t), t.Context()
+			awaitVersions(t, member)
 			lease, err := client.Grant(ctx, 3600)
 			if err != nil {
 				t.Fatal(err)
@@ -77,6 +81,47 @@ func TestInspect(t *testing.T) {
 			}
 		})
 	}
+}
+
+// awaitVersions returns when a new member has written down the version of its cluster and, since 3.6, of its data. It does that by itself
+// after it has begun to serve, at the latest after some seconds.
+func awaitVersions(t *testing.T, member *servers.Etcd) {
+	t.Helper()
+	client := member.Client(t)
+	decided := func() bool {
+		text := pageOf(t, member.Endpoint()+"/version")
+		if strings.Contains(text, "not_decided") || !strings.Contains(text, `"etcdcluster":"`+member.Version()+`.`) {
+			return false
+		}
+		status, err := client.Status(t.Context(), member.Endpoint())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return member.Version() < "3.6" || status.StorageVersion != ""
+	}
+	for end := time.Now().Add(time.Minute); !decided(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the member does not write down its version")
+		}
+	}
+}
+
+func pageOf(t *testing.T, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", url, resp.Status, err)
+	}
+	return string(text)
 }
 
 func TestInspectFreshStore(t *testing.T) {

@@ -145,7 +145,11 @@ func TestFailedTime(t *testing.T) {
 	h.put(3*time.Hour, 10, 0)
 	h.archive(11, 40, 2*time.Hour)
 	h.outcome["r0"] = proof.Failed
-	asked := start.Add(-2 * time.Hour).UTC().Truncate(time.Second)
+	found, err := h.cfg.Targets[0].Repo.ListSegments(t.Context(), repo.SegmentQuery{}, h.keys.Trust)
+	if err != nil || len(found.Entries) != 1 {
+		t.Fatal(found, err)
+	}
+	asked := found.Entries[0].Segment.To.Add(-time.Second) // when it was stamped: a time that the archive knows
 	if _, err := h.runner().Run(t.Context(), Request{Trigger: proof.TriggerCommand, At: asked}); err != nil {
 		t.Fatal(err)
 	}
