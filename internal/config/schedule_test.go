@@ -3,6 +3,7 @@ package config
 import (
 	"testing"
 	"time"
+	_ "time/tzdata" // the same zones on every machine
 
 	"github.com/google/go-cmp/cmp"
 )

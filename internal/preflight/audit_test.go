@@ -39,6 +39,7 @@ type logged struct {
 
 func newLogged(t *testing.T) *logged {
 	t.Helper()
+	t.Setenv("PATH", t.TempDir()) // without the journalctl of this machine, whose journal is somebody else's
 	keys := sealtest.New(t)
 	l := &logged{t: t, self: self, now: time.Now().UTC().Truncate(time.Second).Add(-1000 * time.Hour)}
 	l.cfg = Config{

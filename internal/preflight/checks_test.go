@@ -146,6 +146,9 @@ func authorized(s *seal.Signer) string { return string(ssh.MarshalAuthorizedKey(
 // TestFiles: who else could change what drd goes by.
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil { // past the umask
+		t.Fatal(err)
+	}
 	file := filepath.Join(dir, "config.yaml")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -21,6 +22,9 @@ import (
 	"github.com/drd-project/drd/test/servers"
 )
 
+// patience is the DialTimeout of tests: how long a busy machine may take to answer.
+const patience = time.Minute
+
 // node is a configuration on which everything is right, but for the clock and the service of the test machine.
 func node(t *testing.T, endpoint string) (preflight.Config, *storagetest.Faulty) {
 	t.Helper()
@@ -31,7 +35,7 @@ func node(t *testing.T, endpoint string) (preflight.Config, *storagetest.Faulty)
 	bucket, keys := storagetest.NewFaulty(d), sealtest.New(t)
 	return preflight.Config{
 		Connect: func(ctx context.Context) (*etcd.Client, error) {
-			return etcd.Connect(ctx, etcd.Config{Endpoints: []string{endpoint}})
+			return etcd.Connect(ctx, etcd.Config{Endpoints: []string{endpoint}, DialTimeout: patience})
 		},
 		Recipients: keys.Recipients, Signer: keys.Signer, Trust: keys.Trust, Keys: keys.Ring, StateDir: t.TempDir(),
 		Targets: []replicate.Target{target(t, bucket)},
@@ -40,7 +44,7 @@ func node(t *testing.T, endpoint string) (preflight.Config, *storagetest.Faulty)
 
 func connectTo(e config.Etcd) func(ctx context.Context) (*etcd.Client, error) {
 	return func(ctx context.Context) (*etcd.Client, error) {
-		return etcd.Connect(ctx, etcd.Config{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile})
+		return etcd.Connect(ctx, etcd.Config{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile, DialTimeout: patience})
 	}
 }
 
@@ -129,7 +133,7 @@ func TestEachFailureIsFound(t *testing.T) {
 	}{
 		"etcd down": {func(cfg *preflight.Config, _ *storagetest.Faulty) {
 			cfg.Connect = func(ctx context.Context) (*etcd.Client, error) {
-				return etcd.Connect(ctx, etcd.Config{Endpoints: []string{"http://127.0.0.1:1"}})
+				return etcd.Connect(ctx, etcd.Config{Endpoints: []string{"http://127.0.0.1:1"}, DialTimeout: patience})
 			}
 		}, "etcd", "connection refused"},
 		"own key not trusted": {func(cfg *preflight.Config, _ *storagetest.Faulty) {

@@ -27,7 +27,7 @@ func TestReach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestReach$", "-test.timeout=1m")
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestReach$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), reachRoot+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
@@ -107,7 +107,7 @@ func reaches(t *testing.T, root string) {
 func confined(t *testing.T, root, capabilities string) (pid int) {
 	t.Helper()
 	const script = `mount --bind "$1/nas" "$1/nas" && mount -o remount,bind,ro "$1/nas" && mount -t tmpfs drd-test "$1/hidden" &&
-exec setpriv --bounding-set "$2" --inh-caps "$2" --ambient-caps "$2" --no-new-privs sh -c 'echo confined; exec sleep 60'`
+exec setpriv --bounding-set "$2" --inh-caps "$2" --ambient-caps "$2" --no-new-privs sh -c 'echo confined; exec sleep 300'`
 	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", script, "sh", root, capabilities)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr

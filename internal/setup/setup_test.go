@@ -139,7 +139,7 @@ func checkDraft(t *testing.T, root string, draft *setup.Draft) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	client, err := etcd.Connect(t.Context(), etcd.Config{Endpoints: cfg.Etcd.Endpoints, CAFile: cfg.Etcd.CAFile, CertFile: cfg.Etcd.CertFile, KeyFile: cfg.Etcd.KeyFile, DialTimeout: 5 * time.Second})
+	client, err := etcd.Connect(t.Context(), etcd.Config{Endpoints: cfg.Etcd.Endpoints, CAFile: cfg.Etcd.CAFile, CertFile: cfg.Etcd.CertFile, KeyFile: cfg.Etcd.KeyFile, DialTimeout: time.Minute})
 	if err != nil {
 		t.Fatalf("connect as the draft says: %v", err)
 	}
