@@ -266,9 +266,17 @@ func (b *Bucket) takeBack(ctx context.Context, key string, why error) error {
 	return fmt.Errorf("put %s: %w", b.url(key), why)
 }
 
-// cleanupTime bounds what is done after a failure, also after the caller's context has ended.
-const cleanupTime = 30 * time.Second
+// What is done after a failure has this long, also after the caller's context has ended: then somebody waits for drd to end, or the
+// store has stopped answering. What is left of an upload the next one of its key goes on with, or it is litter.
+const (
+	cleanupTime = 30 * time.Second
+	endTime     = 10 * time.Second
+)
 
 func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	limit := cleanupTime
+	if ctx.Err() != nil {
+		limit = endTime
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
 }
