@@ -140,7 +140,7 @@ func (d *disaster) happen() {
 	for _, key := range slices.Sorted(mapKeys(d.objects)) {
 		d.good = d.put(key, d.objects[key])
 	}
-	d.before = nextSecond()
+	d.before = d.nextSecond(d.good)
 	d.good = d.put("/registry/namespaces/shop", d.objects["/registry/namespaces/shop"]) - 1
 	for _, prefix := range []string{"deployments/shop/", "configmaps/shop/", "pods/shop/", "secrets/shop/", "services/specs/shop/", "example.com/widgets/shop/", "namespaces/shop"} {
 		deleted, err := d.client.Delete(d.t.Context(), "/registry/"+prefix, clientv3.WithPrefix())
@@ -149,7 +149,7 @@ func (d *disaster) happen() {
 		}
 		d.gone = deleted.Header.Revision
 	}
-	d.end = nextSecond()
+	d.end = d.nextSecond(d.gone)
 	d.archived(d.put("tick", "y"), func() {}) // so that the archive tells of the second before
 	if err := daemon.Process.Signal(os.Interrupt); err != nil {
 		d.t.Fatal(err)
@@ -159,11 +159,12 @@ func (d *disaster) happen() {
 	}
 }
 
-// nextSecond waits until all that happened is of another second than what will.
-func nextSecond() time.Time {
-	const onTheWay = 300 * time.Millisecond // until the daemon has seen the last change
-	at := time.Now().Add(onTheWay).UTC().Truncate(time.Second).Add(time.Second)
-	time.Sleep(time.Until(at) + onTheWay)
+// nextSecond waits until the daemon has seen all that happened, up to a revision, and until that is of another second than what will.
+func (d *disaster) nextSecond(revision int64) time.Time {
+	d.t.Helper()
+	d.archived(revision, func() {})
+	at := time.Now().UTC().Truncate(time.Second).Add(time.Second)
+	time.Sleep(time.Until(at) + 300*time.Millisecond) // the clocks of processes may differ by some milliseconds
 	return at
 }
 

@@ -58,7 +58,8 @@ func Before(tb testing.TB, store *servers.S3) *Server {
 	}
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: pool}, DisableCompression: true,
-		ExpectContinueTimeout: time.Second, // a store refuses a large request before its body
+		ExpectContinueTimeout: time.Second,     // a store refuses a large request before its body
+		IdleConnTimeout:       5 * time.Second, // before the store closes them: MinIO after 30 s, at the moment of the next request perhaps
 	}
 	tb.Cleanup(transport.CloseIdleConnections)
 	return start(tb, func(x *Exchange) *http.Response {

@@ -50,7 +50,7 @@ func killArchiver(t *testing.T, times int) {
 	// Kills in quick succession may leave the archive so far behind that it goes on from a snapshot, and with the state the next one may
 	// take away that this was asked for. A look at the target finds such a hole, and has it closed.
 	last := a.past[len(a.past)-1]
-	a.metric(2*time.Minute, `drd_recovery_point_timestamp_seconds{target="t1"}`, func(v float64) bool { return v >= float64(last.at.Unix()) })
+	a.metric(5*time.Minute, `drd_recovery_point_timestamp_seconds{target="t1"}`, func(v float64) bool { return v >= float64(last.at.Unix()) })
 	a.terminate(a.daemon)
 	for i, m := range a.past {
 		a.restores(m, fmt.Sprintf("killed-%d", i), "--revision", fmt.Sprint(m.Revision))
@@ -89,7 +89,7 @@ func (a *archived) newest() manifest {
 // goesOn waits until the archive is written on another timeline, and notes a moment of it.
 func (a *archived) goesOn(before string) (timeline string) {
 	a.t.Helper()
-	program.Eventually(a.t, time.Minute, func() error {
+	program.Eventually(a.t, 3*time.Minute, func() error {
 		write(a.t, a.client, "tick/", a.value, 1)
 		if timeline = a.newest().Timeline; timeline == before {
 			time.Sleep(time.Second)
@@ -97,14 +97,21 @@ func (a *archived) goesOn(before string) (timeline string) {
 		}
 		return nil
 	})
-	time.Sleep(3 * time.Second) // until the watch goes on there
+	program.Eventually(a.t, 3*time.Minute, func() error { // until the watch goes on there
+		write(a.t, a.client, "tick/", a.value, 1)
+		if p := a.position(); p.Timeline != timeline || p.Revision == 0 {
+			time.Sleep(time.Second)
+			return fmt.Errorf("the archive is at revision %d of %s", p.Revision, p.Timeline)
+		}
+		return nil
+	})
 	write(a.t, a.client, "on/", a.value, 20)
 	a.remember()
 	write(a.t, a.client, "and-on/", a.value, 20)
 	a.remember()
 	write(a.t, a.client, "beyond/", a.value, 3)
 	last := a.past[len(a.past)-1]
-	a.metric(time.Minute, `drd_recovery_point_timestamp_seconds{target="t1"}`, func(v float64) bool { return v > float64(last.at.Unix()) })
+	a.metric(3*time.Minute, `drd_recovery_point_timestamp_seconds{target="t1"}`, func(v float64) bool { return v > float64(last.at.Unix()) })
 	return timeline
 }
 
@@ -127,7 +134,7 @@ func TestHoleIsClosed(t *testing.T) {
 	write(t, a.client, "after/", a.value, 20)
 	a.remember()
 	last := a.past[len(a.past)-1]
-	a.metric(2*time.Minute, `drd_recovery_point_timestamp_seconds{target="t1"}`, func(v float64) bool { return v >= float64(last.at.Unix()) })
+	a.metric(5*time.Minute, `drd_recovery_point_timestamp_seconds{target="t1"}`, func(v float64) bool { return v >= float64(last.at.Unix()) })
 	a.metric(time.Minute, "drd_archive_gaps_total", is(1))
 	a.terminate(a.daemon)
 	for i, m := range a.past {

@@ -1,7 +1,10 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -40,7 +43,7 @@ func newArchived(t *testing.T, version string) *archived {
 	a := &archived{site: s, e: e, client: e.Client(t), minio: minio}
 	a.daemon = s.start("daemon")
 	// Only what is written when the first snapshot was taken comes into a segment.
-	program.Eventually(t, time.Minute, func() error {
+	program.Eventually(t, 3*time.Minute, func() error {
 		write(t, a.client, "tick/", s.value, 1)
 		page, err := s.scrape()
 		if err == nil && !strings.Contains(page, `drd_archive_revision{target="t1"}`) {
@@ -49,23 +52,52 @@ func newArchived(t *testing.T, version string) *archived {
 		}
 		return err
 	})
+	// The archive asks for a snapshot that reaches beyond its beginning. What happens after that is in segments alone.
+	s.metric(3*time.Minute, `drd_repo_objects{kind="snapshot",target="t1"}`, func(v float64) bool { return v >= 2 })
 	return a
 }
 
-// remember notes what is there now. Nothing else happens until that second is over, so that its end is an instant of this state.
+// remember notes what is there now. The daemon has seen it, and nothing else happens until that second is over, so that its end is an
+// instant of this state.
 func (a *archived) remember() {
 	a.t.Helper()
-	const onTheWay = 300 * time.Millisecond // until the daemon has seen the last change
-	at := time.Now().Add(onTheWay).UTC().Truncate(time.Second).Add(time.Second)
-	time.Sleep(time.Until(at) + onTheWay)
+	newest, err := a.client.Get(a.t.Context(), "none")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	program.Eventually(a.t, 3*time.Minute, func() error {
+		if p := a.position(); p.Revision < newest.Header.Revision {
+			return fmt.Errorf("the daemon has seen revision %d of %d", p.Revision, newest.Header.Revision)
+		}
+		return nil
+	})
+	at := time.Now().UTC().Truncate(time.Second).Add(time.Second)
+	time.Sleep(time.Until(at) + 300*time.Millisecond) // the clocks of processes may differ by some milliseconds
 	a.past = append(a.past, moment{contentOf(a.t, a.e), at})
+}
+
+// position is where the archive of the node has come, be it in the store or not: what the daemon remembers of it. It is zero where nothing is
+// known.
+func (a *archived) position() (p struct {
+	Timeline string `json:"timeline"`
+	Revision int64  `json:"revision"`
+}) {
+	var state struct{ Position *json.RawMessage }
+	text, err := os.ReadFile(filepath.Join(a.state, "archive.json"))
+	if err != nil || json.Unmarshal(text, &state) != nil || state.Position == nil {
+		return p
+	}
+	if err := json.Unmarshal(*state.Position, &p); err != nil {
+		a.t.Fatal(err)
+	}
+	return p
 }
 
 // confirmed waits until the target has everything up to the last moment, and the metrics say so.
 func (a *archived) confirmed() {
 	a.t.Helper()
 	last := a.past[len(a.past)-1]
-	a.metric(time.Minute, `drd_archive_revision{target="t1"}`, func(v float64) bool { return v >= float64(last.Revision) })
+	a.metric(3*time.Minute, `drd_archive_revision{target="t1"}`, func(v float64) bool { return v >= float64(last.Revision) })
 }
 
 // TestArchive: a cluster that is archived comes back at every revision that was ever noted, whatever happened to daemon and
@@ -96,7 +128,7 @@ func (a *archived) killedDaemon() {
 	a.daemon.Signal(a.t, syscall.SIGKILL)
 	a.end(a.daemon)
 	write(a.t, a.client, "third/", a.value, 40)
-	a.remember()
+	a.past = append(a.past, moment{content: contentOf(a.t, a.e)}) // nobody sees when that was
 	a.daemon = a.start("daemon")
 	a.confirmed()
 	write(a.t, a.client, "fourth/", a.value, 40)

@@ -62,6 +62,10 @@ func (s *site) metric(limit time.Duration, series string, good func(value float6
 
 func is(want float64) func(float64) bool { return func(v float64) bool { return v == want } }
 
+// soon is what a program that was asked to end may take, on a machine that is busy. What it must not wait for, a member or a store that has
+// stopped answering, is waited for a minute elsewhere.
+const soon = 30 * time.Second
+
 // terminate asks the daemon to end, and wants it to do that well and soon.
 func (s *site) terminate(c *command) result {
 	s.t.Helper()
@@ -71,7 +75,7 @@ func (s *site) terminate(c *command) result {
 	if r.code != 0 {
 		s.t.Errorf("SIGTERM does not end it with exit code 0: %v", r)
 	}
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > soon {
 		s.t.Errorf("it took %v to end", took)
 	}
 	return r
@@ -116,10 +120,11 @@ func TestDaemon(t *testing.T) {
 func TestDaemonStopsInCapture(t *testing.T) {
 	t.Parallel()
 	e := servers.StartEtcd(t, servers.EtcdConfig{})
-	s := newSite(t, ofEtcd(e), inDirectory(t))
+	l := newLink(t, e, stallAfter)
+	s := newSite(t, l.section(), inDirectory(t))
 	fill(t, e.Client(t), s.value, 24)
 	c := s.start("daemon")
-	s.stallCapture(e, c)
+	s.stallCapture(l, e, c)
 	s.terminate(c).wants(t, "given up")
 	e.Resume()
 	s.wantSpooled(0)

@@ -41,8 +41,8 @@ func TestNoFalseAlarmAmidCompaction(t *testing.T) {
 // amidCompaction takes a snapshot while an etcd compacts, lets that one and a second compaction end, and drills the snapshot
 // against what the member says of the second.
 func amidCompaction(t *testing.T, change func(*testing.T, *clientv3.Client) (second int64)) {
-	// Two thousand entries, ten every 30 ms: six seconds, while a snapshot takes less than one.
-	e := servers.StartEtcd(t, servers.EtcdConfig{Version: "3.6", Args: []string{"--compaction-batch-limit=10", "--compaction-sleep-interval=30ms"}})
+	// Two thousand entries, ten every 150 ms: half a minute, while a snapshot takes less than a second where nothing else uses the machine.
+	e := servers.StartEtcd(t, servers.EtcdConfig{Version: "3.6", Args: []string{"--compaction-batch-limit=10", "--compaction-sleep-interval=150ms"}})
 	s, client := newSite(t, ofEtcd(e), inDirectory(t)), e.Client(t)
 	f := newFalseAlarms(s, e)
 	var first int64

@@ -34,11 +34,13 @@ func TestNoFalseAlarm(t *testing.T) {
 // drd takes the snapshots, and its program is every child of the drills. The drills themselves are made by the packages and
 // not by drd verify, because a daemon asks the members every two minutes, and this test cannot wait so long.
 func drillUnderLoad(t *testing.T, version string, drills int, seed uint64) {
-	nodes := servers.StartEtcdCluster(t, version, 3)
+	nodes := servers.StartEtcdCluster(t, version, 3, func(c *servers.EtcdConfig) { c.Args = patient() })
 	s := newSite(t, ofEtcd(nodes[0]), inDirectory(t))
 	l, stop := startLoad(t, nodes, s.value, seed)
 	f := newFalseAlarms(s, nodes[0])
-	for i := range drills {
+	// On a busy machine a snapshot may be older than what the members have said since: there are more then, until half of what was asked for was
+	// compared.
+	for i := 0; i < drills || i < 3*drills && f.compared < drills/2; i++ {
 		s.write(ofEtcd(nodes[i%len(nodes)]))
 		before := l.total()
 		f.drill(s.snapshot())

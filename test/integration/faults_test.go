@@ -48,7 +48,8 @@ func sickTargets() []*sick {
 		{fault: "reset in the body", step: faults.Step{On: faults.Part, Times: always, Do: faults.Reset(mib)}, says: "upload to"},
 		{fault: "stall before the body", step: faults.Step{On: faults.Put, Times: always, Do: faults.Stall(0)}, has: "incomplete"},
 		{fault: "stall in the body", step: faults.Step{On: faults.Part, Times: always, Do: faults.Stall(mib)}},
-		{fault: "stall after the body", step: faults.Step{On: faults.Complete, Times: always, Do: faults.StallAfter()}, has: "incomplete"},
+		// A minute later drd finds that the payload is complete, and goes on with the signature.
+		{fault: "stall after the body", step: faults.Step{On: closing, Times: always, Do: stallClosing}, has: "incomplete"},
 		{fault: "200 with an error", step: faults.Step{On: faults.Complete, Times: always, Do: faults.Error(200, "InternalError")}, says: "InternalError"},
 		{fault: "200 with an error, and done", step: faults.Step{On: faults.Complete, Times: always, Do: faults.ErrorAfter(200, "InternalError")}, says: "InternalError", has: "ok", proved: true},
 		{fault: "answers to the manifest lost", step: faults.Step{On: manifests(faults.Put), Times: always, Do: faults.LoseAnswer()}, says: "commit to", has: "ok"},
@@ -65,6 +66,18 @@ func sickTargets() []*sick {
 		{fault: "burst of lost answers", step: faults.Step{On: faults.Complete, Times: 5, Do: faults.LoseAnswer()}, says: "upload to", has: "ok", proved: true},
 		{fault: "burst of cut downloads", step: faults.Step{On: payloads(faults.Get), Times: 4, Do: faults.CutAnswer(1000)}, has: "ok", proved: true},
 	}
+}
+
+// closing are the requests of a snapshot that follow the parts of its payload.
+func closing(r *http.Request) bool { return faults.Complete(r) || faults.Put(r) }
+
+// stallClosing has the parts joined and never answers, and takes nothing of what comes after that.
+func stallClosing(x *faults.Exchange) {
+	fault := faults.Stall(0)
+	if faults.Complete(x.Request.Request) {
+		fault = faults.StallAfter()
+	}
+	fault(x)
 }
 
 func writes(r *http.Request) bool { return faults.Put(r) || faults.Part(r) || faults.Start(r) }
@@ -122,6 +135,7 @@ func TestDaemonUnderFaults(t *testing.T) {
 	write(t, e.Client(t), "during/", h.value, 5)
 	lost := contentOf(t, e)
 	for _, f := range h.all {
+		f.server.Forget() // the first snapshot
 		f.server.Script(f.step)
 	}
 
@@ -138,10 +152,10 @@ func TestDaemonUnderFaults(t *testing.T) {
 		}
 		f.server.Script()
 	}
-	h.wantQueues(2*time.Minute, func(f *sick) bool { return !f.refused })
+	h.wantQueues(6*time.Minute, func(f *sick) bool { return !f.refused }) // after the longest wait between two attempts, at the latest
 	h.terminate(c)
 	c = h.start("daemon") // as somebody does who has given the permission back
-	h.wantQueues(time.Minute, func(*sick) bool { return true })
+	h.wantQueues(3*time.Minute, func(*sick) bool { return true })
 	h.wantCured([]string{first.ID, second})
 	h.terminate(c)
 
@@ -253,18 +267,18 @@ func (h *hospital) wantMetrics(first, second string) {
 		if f.proved {
 			waiting = 0
 		}
-		h.metric(10*time.Second, f.series("drd_replication_queue_objects"), is(waiting))
-		h.metric(10*time.Second, f.series("drd_replication_lost_total"), is(0))
+		h.metric(time.Minute, f.series("drd_replication_queue_objects"), is(waiting))
+		h.metric(time.Minute, f.series("drd_replication_lost_total"), is(0))
 		if f.has != "ok" && !f.blind {
-			h.metric(10*time.Second, f.series("drd_recovery_point_timestamp_seconds"), from(h.t, first))
+			h.metric(time.Minute, f.series("drd_recovery_point_timestamp_seconds"), from(h.t, first))
 		}
 		if f.says != "" && !f.blind {
 			failing++
 		}
 	}
-	h.metric(10*time.Second, fmt.Sprintf("drd_recovery_point_timestamp_seconds{target=%q}", h.healthy), from(h.t, second))
-	h.metric(10*time.Second, `drd_errors_total{stage="replication"}`, func(v float64) bool { return v >= float64(failing) })
-	h.metric(10*time.Second, `drd_errors_total{stage="catalogue"}`, func(v float64) bool { return v >= 1 })
+	h.metric(time.Minute, fmt.Sprintf("drd_recovery_point_timestamp_seconds{target=%q}", h.healthy), from(h.t, second))
+	h.metric(time.Minute, `drd_errors_total{stage="replication"}`, func(v float64) bool { return v >= float64(failing) })
+	h.metric(time.Minute, `drd_errors_total{stage="catalogue"}`, func(v float64) bool { return v >= 1 })
 }
 
 // from tells whether a time is in the second in which the capture of a snapshot began.
@@ -369,7 +383,7 @@ func TestCopyLooksDamaged(t *testing.T) {
 	f.server.Script(f.step)
 
 	c := h.freshDaemon()
-	h.metric(time.Minute, f.series("drd_replication_lost_total"), is(2)) // the first, and the one that was to replace it
+	h.metric(3*time.Minute, f.series("drd_replication_lost_total"), is(2)) // the first, and the one that was to replace it
 	h.wantTold(c)
 	h.metric(time.Minute, f.series("drd_replication_queue_objects"), is(2))
 	h.metric(time.Minute, fmt.Sprintf(`drd_repo_objects{kind="snapshot",target=%q}`, h.healthy), is(2))

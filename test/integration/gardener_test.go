@@ -53,7 +53,8 @@ func TestGardenerChains(t *testing.T) {
 // shortLease has a lease run out that a snapshot holds. Its end is a revision of its own.
 func (a *archived) shortLease() {
 	a.t.Helper()
-	lease, err := a.client.Grant(a.t.Context(), 5)
+	// Long enough for the snapshot to have it, and to be looked at while it has seconds to live.
+	lease, err := a.client.Grant(a.t.Context(), 20)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func (a *archived) shortLease() {
 	a.snapshot()
 	write(a.t, a.client, "meanwhile/", a.value, 20)
 	a.remember()
-	program.Eventually(a.t, time.Minute, func() error {
+	program.Eventually(a.t, 2*time.Minute, func() error {
 		r, err := a.client.Get(a.t.Context(), "short")
 		if err == nil && r.Count > 0 {
 			time.Sleep(100 * time.Millisecond)
@@ -224,9 +225,23 @@ func TestGardenerRefusedUploads(t *testing.T) {
 	s.more = "archive: {enabled: true, flush_interval: 1s}\n"
 	s.write(ofEtcd(e))
 	c := s.start("daemon")
+	snapshots := func() int {
+		t.Helper()
+		taken, err := filepath.Glob(filepath.Join(s.state, "spool", cluster, "snapshots", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(taken)
+	}
+	program.Eventually(t, time.Minute, func() error {
+		if snapshots() == 0 {
+			return errors.New("no snapshot was taken")
+		}
+		return nil
+	})
 	time.Sleep(20 * time.Second)
-	if taken, err := filepath.Glob(filepath.Join(s.state, "spool", cluster, "snapshots", "*")); err != nil || len(taken) == 0 || len(taken) > 3 {
-		t.Errorf("%d snapshots in 20 s: %v", len(taken), err)
+	if taken := snapshots(); taken > 3 {
+		t.Errorf("%d snapshots in 20 s", taken)
 	}
 	if r := s.run("status"); r.code != 3 {
 		t.Errorf("status: %v", r)
@@ -267,11 +282,13 @@ func TestGardenerSSE(t *testing.T) {
 func TestGardenerReadError(t *testing.T) {
 	t.Parallel()
 	e := servers.StartEtcd(t, servers.EtcdConfig{})
-	s := newSite(t, ofEtcd(e), inDirectory(t))
+	l := newLink(t, e, stallAfter)
+	s := newSite(t, l.section(), inDirectory(t))
 	fill(t, e.Client(t), s.value, 24)
 	c := s.start("snapshot")
-	s.stallCapture(e, c)
+	s.stallCapture(l, e, c)
 	e.Kill()
+	l.open()
 	if r := s.end(c); r.code != 1 {
 		t.Error(r)
 	}

@@ -12,7 +12,7 @@ import (
 // each of them compares its data with the other members'.
 func TestNodes(t *testing.T) {
 	t.Parallel()
-	members := servers.StartEtcdCluster(t, "3.6", 3)
+	members := servers.StartEtcdCluster(t, "3.6", 3, func(c *servers.EtcdConfig) { c.Args = patient() })
 	st := onMinIO(t)
 	var sites []*site
 	var trusted strings.Builder

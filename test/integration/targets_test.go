@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/drd-project/drd/test/faults"
 	"github.com/drd-project/drd/test/program"
 	"github.com/drd-project/drd/test/servers"
 )
@@ -90,25 +91,28 @@ func TestInterruptedUpload(t *testing.T) {
 	t.Parallel()
 	e := servers.StartEtcd(t, servers.EtcdConfig{})
 	minio := servers.StartMinIO(t).S3
-	s := newSite(t, ofEtcd(e), newBucket(t, minio, "drd-test"))
+	st, server := behind(t, minio, "drd-test")
+	upload := payloads(writes)
+	server.Script(faults.Step{On: upload, Times: faults.Always, Do: faults.Stall(1 << 20)}) // or it might be over before MinIO stops
+	s := newSite(t, ofEtcd(e), st)
 	fill(t, e.Client(t), s.value, 24)
 	c := s.start("snapshot")
 	program.Eventually(t, time.Minute, func() error {
-		if placed, _ := filepath.Glob(filepath.Join(s.state, "spool", cluster, "snapshots", "*", "snapshot.db*")); len(placed) == 0 {
+		if len(server.Seen(upload)) == 0 {
 			return errors.New("nothing is uploaded yet")
 		}
 		return nil
 	})
 	minio.Pause()
-	time.Sleep(time.Second) // into the upload, or with luck to its commit
 	began := time.Now()
 	c.Signal(t, os.Interrupt)
 	r := s.end(c)
 	wantInterrupted(t, r)
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > soon {
 		t.Errorf("it took %v to end", took)
 	}
 	minio.Resume()
+	server.Script()
 	kept := strings.Count(r.stdout, "kept       on this host only (file://"+filepath.Join(s.state, "spool")+")")
 	s.wantSpooled(kept)
 	s.snapshot()

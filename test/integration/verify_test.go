@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -226,7 +227,11 @@ func runDocument(t *testing.T, s *site, name, dir string, wants ...string) {
 	bin := t.TempDir()
 	s.bringKeys(dir)
 	wrapper := fmt.Sprintf("#!/bin/sh\nexec %s \"$@\" --config %s\n", drd, s.config) // in place of /etc/drd/config.yaml
-	if err := os.WriteFile(filepath.Join(bin, "drd"), []byte(wrapper), 0o700); err != nil {
+	// A program that another test starts meanwhile would hold it open, and nobody could run it.
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(filepath.Join(bin, "drd"), []byte(wrapper), 0o700)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", name))

@@ -10,7 +10,7 @@ import (
 )
 
 // patient is how long a test waits for what takes a minute or two when nothing else uses the machine.
-const patient = 6 * time.Minute
+const patient = 8 * time.Minute
 
 // everyMinute is the shortest schedule: the limits of the rules follow it.
 const everyMinute = `snapshot: {schedule: "* * * * *"}`
@@ -23,10 +23,10 @@ func TestStoreGone(t *testing.T) {
 	n := newNode(t, everyMinute+"\narchive: {enabled: true}\ntargets: ["+primary+", "+nas+"]")
 	n.start()
 	for _, target := range []string{"primary", "nas"} {
-		n.shows(2*time.Minute, `drd_target_up{target="`+target+`"}`)
-		n.shows(2*time.Minute, `drd_replication_last_success_timestamp_seconds{target="`+target+`"}`)
+		n.shows(patient, `drd_target_up{target="`+target+`"}`)
+		n.shows(patient, `drd_replication_last_success_timestamp_seconds{target="`+target+`"}`)
 	}
-	n.shows(2*time.Minute, `drd_certificate_not_after_timestamp_seconds{target="primary",use="target_ca"}`)
+	n.shows(patient, `drd_certificate_not_after_timestamp_seconds{target="primary",use="target_ca"}`)
 	m := watch(t, n)
 	minio.Stop()
 	m.tells(patient, "firing", "DrdTargetUnreadable", "primary")
@@ -48,7 +48,7 @@ func TestDaemonGone(t *testing.T) {
 	_, nas := directory(t, "nas")
 	n := newNode(t, "targets: ["+nas+"]")
 	n.start()
-	n.shows(2*time.Minute, `drd_replication_last_success_timestamp_seconds{target="nas"}`)
+	n.shows(patient, `drd_replication_last_success_timestamp_seconds{target="nas"}`)
 	m := watch(t, n)
 	n.daemon.Stop(t)
 	m.tells(patient, "firing", "DrdAllNodesGone", "")
@@ -70,11 +70,11 @@ func TestBackupBroken(t *testing.T) {
 	n.shows(patient, `drd_verify_last_success_timestamp_seconds{target="nas"}`)
 	m := watch(t, n)
 	m.wantsDashboard()
-	program.Eventually(t, time.Minute, func() error { return m.has(`cluster_target:drd_restorable:state{target="nas"} == 2`) })
+	program.Eventually(t, patient, func() error { return m.has(`cluster_target:drd_restorable:state{target="nas"} == 2`) })
 
 	mend := corrupt(t, path)
 	m.tells(patient, "firing", "DrdProofFailed", "nas")
-	program.Eventually(t, time.Minute, func() error { return m.has(`cluster_target:drd_restorable:state{target="nas"} == 1`) })
+	program.Eventually(t, patient, func() error { return m.has(`cluster_target:drd_restorable:state{target="nas"} == 1`) })
 
 	// drd takes drills of one host that follow each other within two minutes for one run, so the schedule is taken out first.
 	n.daemon.Stop(t)

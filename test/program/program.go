@@ -74,9 +74,6 @@ func (o *Output) String() string {
 func Start(tb testing.TB, limit time.Duration, dir, path string, args ...string) *Program {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	if limit > 0 {
-		ctx, cancel = context.WithTimeout(context.Background(), limit)
-	}
 	p := &Program{Exited: make(chan struct{}), name: strings.Join(append([]string{filepath.Base(path)}, args...), " ")}
 	p.cmd = exec.CommandContext(ctx, path, args...)
 	p.cmd.Dir = dir
@@ -87,6 +84,10 @@ func Start(tb testing.TB, limit time.Duration, dir, path string, args ...string)
 	if err := p.cmd.Start(); err != nil {
 		cancel()
 		tb.Fatalf("start %s: %v", path, err)
+	}
+	if limit > 0 { // from when it runs: a program that was slow to start would not be started at all
+		late := time.AfterFunc(limit, cancel)
+		tb.Cleanup(func() { late.Stop() })
 	}
 	go func() {
 		defer close(p.Exited)

@@ -1,10 +1,15 @@
 package servers
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/aws/smithy-go"
 
 	"github.com/drd-project/drd/test/planted"
 )
@@ -23,6 +28,7 @@ func StartMinIO(tb testing.TB, opts ...S3Option) *MinIO {
 		"MINIO_KMS_SECRET_KEY=drd-test:"+base64.StdEncoding.EncodeToString(planted.Bytes()),
 	)}, opts...)
 	s := newS3(tb, "minio", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", opts)
+	s.ready = s.knowsUsers
 
 	certs, data := minioCerts(tb, s.ca), tb.TempDir()
 	if s.drive > 0 {
@@ -32,6 +38,21 @@ func StartMinIO(tb testing.TB, opts ...S3Option) *MinIO {
 		return []string{"server", "--quiet", "--address", addr, "--certs-dir", certs, data}
 	})
 	return &MinIO{s}
+}
+
+// knowsUsers is the test for being ready: MinIO serves its owner's requests before it has loaded its users, and until then it cannot tell
+// keys that it does not know from others.
+func (s *S3) knowsUsers(ctx context.Context) error {
+	if err := s.listsBuckets(ctx); err != nil {
+		return err
+	}
+	stranger := *s
+	stranger.AccessKey = "stranger"
+	err := stranger.listsBuckets(ctx)
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "InvalidAccessKeyId" {
+		return nil
+	}
+	return fmt.Errorf("somebody whom it does not know is told: %w", err)
 }
 
 // WithDrive gives MinIO a drive of so many bytes. It is in memory, and empty again when the server is started again.

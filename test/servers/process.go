@@ -179,11 +179,11 @@ func (p *process) Kill() {
 // Pause freezes the server (SIGSTOP): its connections stay open and nothing answers. It returns when that is so.
 func (p *process) Pause() {
 	p.signal(syscall.SIGSTOP)
-	for range 1000 {
+	// A thread that waits for the disk stops when that has answered.
+	for deadline := time.Now().Add(stopLimit); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if p.stopped() {
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	p.tb.Errorf("%s did not stop", p.name)
 }

@@ -56,6 +56,15 @@ func TestFreePortsDiffer(t *testing.T) {
 	}
 }
 
+// TestFreePortIsTaken: another test does not get it before it is used, either.
+func TestFreePortIsTaken(t *testing.T) {
+	port := FreePort(t)
+	if claim, err := claim(port); err == nil {
+		claim.Close()
+		t.Errorf("port %d was given away twice", port)
+	}
+}
+
 func TestCertificates(t *testing.T) {
 	ca, other := NewCA(t), NewCA(t)
 	good, key := ca.Issue(t, "somebody", Organization("system:masters"))

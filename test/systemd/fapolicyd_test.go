@@ -44,7 +44,7 @@ func (n *node) stepFapolicyd(t *testing.T) {
 // wantDenied waits until fapolicyd, which is still being started when systemd has started it, does not let a program run.
 func (n *node) wantDenied(program string) {
 	n.t.Helper()
-	n.within(30*time.Second, program+" is denied", func() error {
+	n.within(2*time.Minute, program+" is denied", func() error {
 		if out, err := n.try(program + " version"); err == nil || !strings.Contains(out, "Operation not permitted") {
 			return fmt.Errorf("%v: %s", err, out)
 		}

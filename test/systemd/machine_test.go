@@ -49,7 +49,7 @@ exec systemd-nspawn --quiet --register=no --keep-unit --private-network --link-j
 
 // sweepScript removes the control groups that a machine leaves behind when it is killed. The last processes may still be on their way out.
 const sweepScript = cgroup2 + `
-for _ in $(seq 50); do
+for _ in $(seq 300); do
 	if [ ! -d "${own-}" ]; then exit; fi
 	find "$own" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
 done
@@ -83,7 +83,7 @@ func (m *machine) start() {
 	if err := m.nspawn.Start(); err != nil {
 		m.t.Fatal(err)
 	}
-	m.within(time.Minute, "the machine boots", func() error {
+	m.within(5*time.Minute, "the machine boots", func() error {
 		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", m.nspawn.Process.Pid))
 		if err != nil {
 			return err
@@ -136,7 +136,7 @@ func (m *machine) reboot() {
 
 // try runs a script in the machine, as root, and returns what it wrote, errors included.
 func (m *machine) try(script string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(m.leader), "--all", "--", "env", "-i",
 		"HOME=/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",

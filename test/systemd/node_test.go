@@ -105,7 +105,7 @@ func (n *node) pid() int {
 // wantRunning waits for a service that systemd has started by itself.
 func (n *node) wantRunning() {
 	n.t.Helper()
-	n.within(time.Minute, "a running service", func() error {
+	n.within(2*time.Minute, "a running service", func() error {
 		if state := n.property("drd", "SubState"); state != "running" {
 			return errors.New(state)
 		}
@@ -116,7 +116,7 @@ func (n *node) wantRunning() {
 // wantActive waits while it reloads: the service says so itself, and ExecReload= is over before.
 func (n *node) wantActive() {
 	n.t.Helper()
-	n.within(10*time.Second, "an active service", func() error {
+	n.within(time.Minute, "an active service", func() error {
 		state := n.property("drd", "ActiveState")
 		if state != "active" && state != "reloading" {
 			n.t.Fatalf("drd is %s\n%s", state, n.journal())
@@ -156,14 +156,14 @@ func (n *node) wantGreen(checks string) {
 // wantServers waits for etcd and the store after a boot.
 func (n *node) wantServers() {
 	n.t.Helper()
-	n.within(time.Minute, "etcd and the store", func() error {
+	n.within(3*time.Minute, "etcd and the store", func() error {
 		out, err := n.try("etcdctl-tls endpoint health && exec 3<>/dev/tcp/127.0.0.1/9000")
 		if err != nil {
 			return errors.New(out)
 		}
 		return nil
 	})
-	n.within(time.Minute, "a service that has them, too", func() error {
+	n.within(3*time.Minute, "a service that has them, too", func() error {
 		if s := n.status(); preflight.Troubled(s) {
 			return errors.New(s)
 		}
