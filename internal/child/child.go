@@ -57,7 +57,10 @@ func Read[M any](ctx context.Context, r Reader, f *os.File, args []string, hear 
 	if err == nil {
 		err = cmd.Start()
 	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
 		return &NoAnswer{Why: NotStarted, Err: err}
 	}
 	if r.Background {

@@ -22,14 +22,16 @@ func TestFile(t *testing.T) {
 	if _, err := File(ctx, path, func() { told++; cancel() }); !errors.Is(err, context.Canceled) || told != 1 {
 		t.Errorf("a held lock: %v, told %d times", err, told)
 	}
-	time.AfterFunc(2*poll, func() {
-		if err := release(); err != nil {
-			t.Error(err)
-		}
+	released := make(chan error, 1)
+	again, err := File(t.Context(), path, func() {
+		told++
+		time.AfterFunc(2*poll, func() { released <- release() })
 	})
-	again, err := File(t.Context(), path, func() { told++ })
 	if err != nil || told != 2 {
 		t.Fatalf("after the release: %v, told %d times", err, told)
+	}
+	if err := <-released; err != nil {
+		t.Error(err)
 	}
 	if err := again(); err != nil {
 		t.Error(err)

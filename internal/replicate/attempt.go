@@ -86,6 +86,12 @@ func (l *lane) deliver(ctx context.Context, r ref, a *attempt) (*item, error) {
 		a.outcome.Commit, a.outcome.Proved = time.Since(a.began), time.Since(a.began)
 		return it, l.q.settle(local, r)
 	}
+	// Another process may have finished it since it was loaded, and removed the mark too, after the record.
+	if has, err := l.q.spool.has(r); err != nil {
+		return nil, err
+	} else if !has {
+		return nil, l.gone(local, r)
+	}
 	proof, err := l.bring(ctx, it, a)
 	if err != nil {
 		return nil, l.judge(local, it, err)

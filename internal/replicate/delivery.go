@@ -61,7 +61,8 @@ func (q *Queue) Begin(p Payload, key seal.FileKey, began time.Time) (*Delivery, 
 // Commit enqueues the snapshot: once it returns nil, the snapshot reaches every target, or is recorded as lost for those
 // that it does not reach. Older snapshots are dropped if the spool is too large now.
 func (d *Delivery) Commit(ctx context.Context, signed *repo.Signed) error {
-	if err := d.q.spool.commit(ctx, signed); err != nil {
+	// Where it has vanished a worker was faster: it has brought the snapshot everywhere, or recorded why not.
+	if err := d.q.spool.commit(ctx, signed); err != nil && !errors.Is(err, repo.ErrVanished) {
 		return err
 	}
 	d.mu.Lock()

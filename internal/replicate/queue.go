@@ -56,6 +56,8 @@ type Queue struct {
 	changed   chan struct{}
 	free      func() (int64, error) // bytes on the disk of the spool
 
+	reading sync.Mutex // readLosses has one turn at a time: what was read earlier must not replace what was read later
+
 	mu            sync.Mutex
 	lostSnapshots map[string]int // by target, as last read
 	lostRanges    map[string]int
@@ -307,6 +309,8 @@ func (q *Queue) remove(ctx context.Context, r ref) error {
 }
 
 func (q *Queue) readLosses() {
+	q.reading.Lock()
+	defer q.reading.Unlock()
 	snapshots, err := q.losses.totals()
 	ranges, err2 := q.gaps.totals()
 	if err := errors.Join(err, err2); err != nil {

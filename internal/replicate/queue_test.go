@@ -144,6 +144,7 @@ func TestNewSnapshotIsAReason(t *testing.T) {
 		n.buckets[0].SetDown(storage.ErrDenied)
 		n.enqueue(0)
 		time.Sleep(time.Minute)
+		synctest.Wait() // it looks at the spool every half minute, and a look that is under way is a second attempt
 		before := n.q.Status()[0].Attempts
 		n.enqueue(1)
 		time.Sleep(time.Minute)

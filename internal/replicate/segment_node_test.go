@@ -145,7 +145,7 @@ func upTo(n int) []int {
 
 func (n *node) segments(target int) SegmentStatus { return n.q.Status()[target].Segments }
 
-// drainSegments runs the queue until no target waits for a segment, 20 s at most.
+// drainSegments runs the queue until no target waits for a segment.
 func (n *node) drainSegments() {
 	n.t.Helper()
 	stop := n.start()

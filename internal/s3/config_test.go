@@ -125,6 +125,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestOpenWithoutRegion(t *testing.T) {
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_DEFAULT_REGION", "")
+	t.Setenv("AWS_PROFILE", "")
 	nothing := filepath.Join(t.TempDir(), "none")
 	t.Setenv("AWS_CONFIG_FILE", nothing)
 	cfg := good(t)

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -157,7 +156,7 @@ func resumeChanged(t *testing.T, r *resumption) {
 
 func resumeStalled(t *testing.T, r *resumption) {
 	r.server.Script(faults.Step{On: faults.Part, Skip: 3, Do: faults.Stall(storagetest.PartSize / 2)})
-	guarded := storage.WithStallTimeout(r.bucket, time.Second)
+	guarded := storage.WithStallTimeout(r.bucket, standstill)
 	if err := put(t, guarded, "key", r.data); !errors.Is(err, storage.ErrStalled) {
 		t.Fatalf("a stalled Create: %v", err)
 	}

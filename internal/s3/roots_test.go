@@ -42,7 +42,7 @@ func TestAuthorityRotates(t *testing.T) {
 	cfg.CAFile = file
 	b := open(t, cfg)
 	stat := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		for _, err := range b.List(ctx, "") {
 			return err

@@ -178,16 +178,17 @@ func TestFoldersAreNotListed(t *testing.T) {
 	}
 }
 
-// TestUploadLimit: the limit holds on the wire, and waiting for it is no stall.
+// TestUploadLimit: the limit holds on the wire, and waiting for it is no stall, though each part takes twice the stall time.
 func TestUploadLimit(t *testing.T) {
+	t.Parallel()
 	server := servers.StartMinIO(t)
 	server.CreateBucket(t, "limited", false)
 	cfg := config(server.S3, "limited")
-	cfg.StallTimeout, cfg.Attempts = time.Second, 1
-	const limit = 4 << 20
-	data := random(2*storagetest.PartSize + limit)
+	cfg.StallTimeout, cfg.Attempts = standstill, 1
+	const limit = 1 << 20
+	data := random(2 * storagetest.PartSize)
 	least := time.Duration(len(data)-limit/4) * time.Second / limit // a quarter of a second's bytes may pass at once
-	b := storage.WithStallTimeout(storage.WithRate(open(t, cfg), limit, 0), time.Second)
+	b := storage.WithStallTimeout(storage.WithRate(open(t, cfg), limit, 0), standstill)
 	start := time.Now()
 	if err := put(t, b, "key", data); err != nil || time.Since(start) < least || time.Since(start) > 3*least {
 		t.Errorf("after %v, want %v: %v", time.Since(start), least, err)

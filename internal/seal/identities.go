@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io"
@@ -193,7 +194,8 @@ func (f *identityFile) decryptSSH(pem []byte) (any, error) {
 	_, err := f.ask(func(passphrase string) ([]byte, error) {
 		var err error
 		key, err = ssh.ParseRawPrivateKeyWithPassphrase(pem, []byte(passphrase))
-		if errors.Is(err, x509.IncorrectPasswordError) {
+		_, noise := errors.AsType[asn1.SyntaxError](err) // what a wrong one makes of a PEM file once in some thousand times
+		if noise || errors.Is(err, x509.IncorrectPasswordError) {
 			err = errWrongPassphrase
 		}
 		return nil, err

@@ -2,6 +2,9 @@ package seal_test
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -147,6 +150,22 @@ func TestEncryptedSSHKeys(t *testing.T) {
 			t.Errorf("%v: opened without the passphrase", args)
 		}
 	}
+}
+
+// TestPassphraseThatSeemsRight: PEM can only tell that a passphrase is wrong by what comes out, and that may look like the beginning of
+// something. It is a slip like any other.
+func TestPassphraseThatSeemsRight(t *testing.T) {
+	//lint:ignore SA1019 ssh-keygen -m PEM still makes such files
+	block, err := x509.EncryptPEMBlock(rand.Reader, "RSA PRIVATE KEY", []byte{0x30, 0x80}, []byte("wrong"), x509.PEMCipherAES128)
+	if err != nil {
+		t.Fatal(err)
+	}
+	human := &person{secrets: []string{"wrong", "wrong", "wrong"}}
+	_, err = seal.LoadIdentities([]string{writeFile(t, "id", string(pem.EncodeToMemory(block)))}, human)
+	if err == nil || len(human.asked) != 3 {
+		t.Fatalf("asked %q: %v", human.asked, err)
+	}
+	checkError(t, err, "wrong passphrase")
 }
 
 // TestSSHKeyInEncryptedFile: what is inside an encrypted file is read as if it were not encrypted.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/drd-project/drd/internal/hint"
 )
@@ -131,6 +132,9 @@ func replaceFile(dir, path string, content []byte) error {
 	return nil
 }
 
+// halfWritten is how old a file must be to count as left half written: another process, which is alive, is done in a moment.
+const halfWritten = time.Minute
+
 // sweep removes what a killed process left half written.
 func (k *KeyRing) sweep() error {
 	entries, err := os.ReadDir(k.dir)
@@ -138,10 +142,15 @@ func (k *KeyRing) sweep() error {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
-			if err := os.Remove(filepath.Join(k.dir, e.Name())); err != nil {
-				return err
-			}
+		if !strings.HasPrefix(e.Name(), tempPrefix) {
+			continue
+		}
+		info, err := e.Info()
+		if err == nil && time.Since(info.ModTime()) > halfWritten {
+			err = os.Remove(filepath.Join(k.dir, e.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // gone: it has its name by now, or another process swept too
+			return err
 		}
 	}
 	return nil

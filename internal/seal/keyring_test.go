@@ -2,11 +2,15 @@ package seal_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/drd-project/drd/internal/seal"
 )
@@ -166,7 +170,8 @@ func TestKeyRingDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, ".new-123"), key.Encode(), 0o600); err != nil {
+	left, long := filepath.Join(dir, ".new-123"), time.Now().Add(-time.Hour)
+	if err := errors.Join(os.WriteFile(left, key.Encode(), 0o600), os.Chtimes(left, long, long)); err != nil {
 		t.Fatal(err)
 	}
 	again, err := seal.OpenKeyRing(dir)
@@ -178,6 +183,29 @@ func TestKeyRingDamage(t *testing.T) {
 	}
 	if files := list(t, dir); len(files) != 1 {
 		t.Errorf("not swept: %v", files)
+	}
+}
+
+// TestKeyRingOpenedBesideAWriter: a command opens the ring of a daemon that is keeping keys at this moment. Neither disturbs the other.
+func TestKeyRingOpenedBesideAWriter(t *testing.T) {
+	ring, dir := newRing(t)
+	key, _ := newKey(t)
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := range 500 {
+			if err := ring.Put(fmt.Sprint("object-", i), key); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 500 {
+		if _, err := seal.OpenKeyRing(dir); err != nil {
+			t.Error(err)
+		}
+	}
+	writer.Wait()
+	if files := list(t, dir); len(files) != 500 {
+		t.Errorf("%d files", len(files))
 	}
 }
 

@@ -46,12 +46,12 @@ func crashContent(key string) []byte {
 	return data
 }
 
-// TestCrash kills a writer at random moments. What it leaves are whole objects and unlisted temporary files.
+// TestCrash kills a writer at random moments of its work. What it leaves are whole objects and unlisted temporary files.
 func TestCrash(t *testing.T) {
 	b, root := open(t)
 	announced := 0
 	for range 20 {
-		out := writeAndKill(t, root, time.Duration(5+rand.IntN(60))*time.Millisecond)
+		out := writeAndKill(t, root, time.Duration(rand.IntN(60))*time.Millisecond)
 		for _, key := range bytes.Fields(out) {
 			announced++
 			if _, err := b.Stat(t.Context(), string(key)); err != nil {
@@ -80,20 +80,40 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// writeAndKill returns what the writer said until it was killed, without a last line that is cut.
+// said is what the writer says; begun is closed at its first word.
+type said struct {
+	words []byte
+	begun chan struct{}
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	if len(s.words) == 0 {
+		close(s.begun)
+	}
+	s.words = append(s.words, p...)
+	return len(p), nil
+}
+
+// writeAndKill returns what the writer said until it was killed, without a last line that is cut. It has begun by then: to start a
+// program can take longer than all its work.
 func writeAndKill(t *testing.T, root string, after time.Duration) []byte {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), writerRoot+"="+root)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	out, errs := &said{begun: make(chan struct{})}, &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = out, errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
+	}
+	select {
+	case <-out.begun:
+	case <-time.After(time.Minute):
+		t.Error("the writer says nothing")
 	}
 	time.Sleep(after)
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatalf("the writer ended by itself: %v: %s", err, errs.Bytes())
 	}
 	_ = cmd.Wait() // killed
-	return out.Bytes()[:bytes.LastIndexByte(out.Bytes(), '\n')+1]
+	return out.words[:bytes.LastIndexByte(out.words, '\n')+1]
 }
