@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -243,33 +244,35 @@ func TestNotReadIsNoHole(t *testing.T) {
 // TestConfirmedSoon: what was brought to a target is looked for within seconds where the last reading did not show it, and more and more
 // seldom as long as it does not; a hole waits for the next look.
 func TestConfirmedSoon(t *testing.T) {
-	h := newHolding(t)
-	brought, whole := h.acked, h.window("a", 150, time.Second, 150)
-	h.acked = replicate.Position{}
-	h.look(t, whole)
-	v := h.views[0]
-	due := func(what string, after time.Duration, want bool) {
-		t.Helper()
-		v.window = time.Now().Add(-after)
-		if got := h.unconfirmed(v); got != want {
-			t.Errorf("%s, %s after the reading: %t, want %t", what, after, got, want)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHolding(t)
+		brought, whole := h.acked, h.window("a", 150, time.Second, 150)
+		h.acked = replicate.Position{}
+		h.look(t, whole)
+		v := h.views[0]
+		due := func(what string, after time.Duration, want bool) {
+			t.Helper()
+			v.window = time.Now().Add(-after)
+			if got := h.unconfirmed(v); got != want {
+				t.Errorf("%s, %s after the reading: %t, want %t", what, after, got, want)
+			}
 		}
-	}
-	due("nothing was brought", time.Hour, false)
-	h.acked = brought
-	due("the first time", confirmFirst/2, false)
-	due("the first time", confirmFirst, true)
-	due("the second time", confirmFirst, false)
-	due("the second time", 2*confirmFirst, true)
-	h.look(t, whole)
-	due("it was seen", time.Hour, false)
-	h.look(t, nil)
-	due("it could not be read", confirmFirst, true)
-	for range 20 {
-		h.unconfirmed(v)
-	}
-	due("many times", windowEvery-time.Second, false)
-	due("many times", windowEvery, true)
-	h.look(t, h.window("a", 120, 30*time.Minute, 150))
-	due("a hole", time.Hour, false)
+		due("nothing was brought", time.Hour, false)
+		h.acked = brought
+		due("the first time", confirmFirst/2, false)
+		due("the first time", confirmFirst, true)
+		due("the second time", confirmFirst, false)
+		due("the second time", 2*confirmFirst, true)
+		h.look(t, whole)
+		due("it was seen", time.Hour, false)
+		h.look(t, nil)
+		due("it could not be read", confirmFirst, true)
+		for range 20 {
+			h.unconfirmed(v)
+		}
+		due("many times", windowEvery-time.Second, false)
+		due("many times", windowEvery, true)
+		h.look(t, h.window("a", 120, 30*time.Minute, 150))
+		due("a hole", time.Hour, false)
+	})
 }

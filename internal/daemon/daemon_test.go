@@ -38,8 +38,8 @@ func TestService(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := newNode(t, 2)
-	member := etcd.Config{Endpoints: []string{server.Endpoint()}}
-	n.cfg.Backup, n.cfg.Revision, n.cfg.Notify = nil, RevisionOf(member), nil
+	member := etcd.Config{Endpoints: []string{server.Endpoint()}, DialTimeout: patience}
+	n.cfg.Backup, n.cfg.Revision, n.cfg.Notify, n.cfg.Listen = nil, RevisionOf(member), nil, reserved(t)
 	if err := os.MkdirAll(n.cfg.StateDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +69,9 @@ func TestService(t *testing.T) {
 		n.untilLog("target=" + target + " proved=plaintext")
 		n.until("an empty queue", func() bool { return value(t, n.cfg.Metrics, "drd_replication_queue_objects", target) == 0 })
 	}
+	n.until("the status", func() bool { // the state is saved before
+		return slices.ContainsFunc(received(), func(state string) bool { return strings.HasPrefix(state, "STATUS=last snapshot 20") })
+	})
 	if err := n.stop(); err != nil {
 		t.Errorf("ended with %v", err)
 	}
@@ -94,7 +97,7 @@ func TestReadyWithoutEtcd(t *testing.T) {
 		told.Store(told.Load().(string) + state + "\n")
 		return nil
 	}
-	member := etcd.Config{Endpoints: []string{fmt.Sprintf("http://127.0.0.1:%d", servers.FreePort(t))}, DialTimeout: time.Second}
+	member := etcd.Config{Endpoints: []string{"http://" + reserved(t)}, DialTimeout: patience}
 	n.cfg.Backup, n.cfg.Revision = TakeFrom(member, n.runner()), RevisionOf(member)
 	n.start()
 	n.until("status", func() bool {
@@ -158,7 +161,7 @@ func TestStopDuringCapture(t *testing.T) {
 	n.start()
 	select {
 	case <-member.streamed:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("no capture; the log:\n%s", n.log)
 	}
 	if err := n.stop(); err != nil {
@@ -181,13 +184,10 @@ func TestStopDuringCapture(t *testing.T) {
 func TestFailureDoesNotLookLikeSuccess(t *testing.T) {
 	n := newNode(t, 1)
 	old := n.put(n.keys.Signer, 5*time.Hour, 100, nil, 0)
-	failed := make(chan struct{})
 	n.cfg.Backup = func(context.Context, *time.Time) (*backup.Result, error) {
-		defer close(failed)
 		return nil, errors.New("no space left on device")
 	}
 	n.start()
-	<-failed
 	n.until("the error", func() bool {
 		return value(t, n.cfg.Metrics, "drd_errors_total", string(metrics.StageSnapshot)) == 1
 	})

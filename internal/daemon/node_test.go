@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/drd-project/drd/internal/backup"
 	"github.com/drd-project/drd/internal/metrics"
@@ -117,21 +120,24 @@ func (n *node) stop() error {
 	select {
 	case err := <-n.ended:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		n.t.Error("the daemon does not end")
 		return nil
 	}
 }
 
-// until waits for a condition, 20 s at most.
+// patience bounds each wait for what takes milliseconds on a machine that does nothing else.
+const patience = time.Minute
+
+// until waits for a condition.
 func (n *node) until(what string, ok func() bool) {
 	n.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	n.t.Fatalf("%s: not within 20 s; the log:\n%s", what, n.log)
+	n.t.Fatalf("%s: not within %s; the log:\n%s", what, patience, n.log)
 }
 
 func (n *node) untilLog(part string) {
@@ -146,6 +152,25 @@ func (n *node) address() string {
 	n.t.Helper()
 	n.untilLog("serving metrics")
 	return addressInLog.FindStringSubmatch(n.log.String())[1]
+}
+
+// reserved is an address that only the test can listen on: it is bound already, so that no other program gets it, and Go listens on what
+// is bound with SO_REUSEADDR.
+func reserved(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) }) // nothing was sent
+	if err := errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", bound.(*unix.SockaddrInet4).Port)
 }
 
 func get(t *testing.T, client *http.Client, url string) (status int, body string) {

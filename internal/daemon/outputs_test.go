@@ -121,7 +121,7 @@ func TestHeartbeat(t *testing.T) {
 		"cut":          {func(w http.ResponseWriter, r *http.Request) { says(t, w, "") }, func(u string) string { return u + "/" + secret }, "ended the connection"},
 		"no TLS":       {nil, func(u string) string { return strings.Replace(u, "http:", "https:", 1) + "/" + secret }, "does not speak TLS"},
 		"nobody there": {nil, func(string) string { return "http://127.0.0.1:1/" + secret }, "connection refused"},
-		"no such host": {nil, func(string) string { return "http://heartbeat.invalid/" + secret }, "no such host"},
+		"no such host": {nil, func(string) string { return "http://heartbeat..invalid/" + secret }, "no such host"}, // an empty label: no resolver is asked
 		"no URL":       {nil, func(string) string { return secret }, "does not hold a URL"},
 		"other scheme": {nil, func(string) string { return "file:///" + secret }, "does not hold a URL"},
 		"bad URL":      {nil, func(string) string { return "http://a b/" + secret }, "does not hold a URL"},
@@ -162,7 +162,7 @@ func TestHeartbeatPipe(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "is not a regular file") {
 			t.Errorf("%v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("it waits for a writer")
 	}
 }

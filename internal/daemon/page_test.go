@@ -46,9 +46,9 @@ func TestStatusPage(t *testing.T) {
 		t.Errorf("before the first look: %d %s", code, body)
 	}
 	close(block)
-	n.until("a look that found nothing", func() bool {
+	n.until("looks that found nothing", func() bool {
 		code, body := get(t, http.DefaultClient, url+"/readyz")
-		return code == http.StatusServiceUnavailable && strings.Contains(body, "target t1: nothing to restore")
+		return code == http.StatusServiceUnavailable && strings.Contains(body, "target t0: nothing to restore") && strings.Contains(body, "target t1: nothing to restore")
 	})
 	if code, body := get(t, http.DefaultClient, url+"/healthz"); code != http.StatusOK || body != "alive\n" {
 		t.Errorf("/healthz: %d %s", code, body)
@@ -88,9 +88,10 @@ func TestReadyWithSnapshots(t *testing.T) {
 		code, body := get(t, http.DefaultClient, url+"/readyz")
 		return code == http.StatusOK && body == "ready\n"
 	})
-	if content, err := os.ReadFile(n.cfg.Textfile); err != nil || !strings.Contains(string(content), "\ndrd_build_info{") {
-		t.Errorf("the textfile: %v\n%s", err, content)
-	}
+	n.until("the textfile", func() bool {
+		content, err := os.ReadFile(n.cfg.Textfile)
+		return err == nil && strings.Contains(string(content), "\ndrd_build_info{")
+	})
 	_, page := get(t, http.DefaultClient, url+"/")
 	for _, want := range []string{"recoverable to 20", "NOT PROVED", `class="tick"`, "file://" + n.dirs[1], "Next: snapshot "} {
 		if !strings.Contains(page, want) {
@@ -209,7 +210,7 @@ func takes(t *testing.T, n *node, server *servers.Etcd) {
 		t.Fatal(err)
 	}
 	runner := n.runner()
-	n.cfg.Backup, n.cfg.Queue = TakeFrom(etcd.Config{Endpoints: []string{server.Endpoint()}}, runner), runner.Queue()
+	n.cfg.Backup, n.cfg.Queue = TakeFrom(etcd.Config{Endpoints: []string{server.Endpoint()}, DialTimeout: patience}, runner), runner.Queue()
 }
 
 // TestArchiveOnBoard: the archive moves the recovery point on, by what was read of it and by what this node wrote.

@@ -81,7 +81,7 @@ func (s *served) end() error {
 	select {
 	case err := <-s.ended:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		s.t.Error("the service does not end")
 		return nil
 	}
@@ -126,8 +126,8 @@ func TestReload(t *testing.T) {
 			if got != want {
 				t.Fatalf("%s, want %s", got, want)
 			}
-		case <-time.After(20 * time.Second):
-			t.Fatalf("not within 20 s: %s", want)
+		case <-time.After(patience):
+			t.Fatalf("not within %s: %s", patience, want)
 		}
 	}
 	expect("first begins")
@@ -220,8 +220,8 @@ func TestReloadGoesBack(t *testing.T) {
 			if got != want {
 				t.Fatalf("%s, want %s", got, want)
 			}
-		case <-time.After(20 * time.Second):
-			t.Fatalf("not within 20 s: %s", want)
+		case <-time.After(patience):
+			t.Fatalf("not within %s: %s", patience, want)
 		}
 	}
 	s.n.until("READY again", func() bool { return s.said("READY=1") == 2 })

@@ -459,11 +459,11 @@ func TestFreshSnapshotIsWanted(t *testing.T) {
 }
 
 func TestJitter(t *testing.T) {
-	s := onWallClock(ticks(t, "0 */6 * * *", time.UTC))
+	s, now := onWallClock(ticks(t, "0 */6 * * *", time.UTC)), time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	p := plan{ticks: s, jitter: 10 * time.Minute, node: "node-1"}
 	other := plan{ticks: s, jitter: 10 * time.Minute, node: "node-2"}
 	var low, high, differ int
-	for tick, n := s.Next(time.Now()), 0; n < 400; tick, n = s.Next(tick), n+1 {
+	for tick, n := s.Next(now), 0; n < 400; tick, n = s.Next(tick), n+1 {
 		d := p.delay(tick)
 		if d < 0 || d > p.jitter || d != p.delay(tick) {
 			t.Fatalf("delay %s", d)
@@ -481,10 +481,10 @@ func TestJitter(t *testing.T) {
 		t.Errorf("%d below and %d above the middle, %d differ between nodes", low, high, differ)
 	}
 	often := plan{ticks: ticks(t, "* * * * *", time.UTC), jitter: time.Hour}
-	if d := often.delay(often.next(time.Now())); d > 30*time.Second {
+	if d := often.delay(often.next(now)); d > 30*time.Second {
 		t.Errorf("delay %s of a tick each minute", d)
 	}
-	if d := (plan{ticks: s}).delay(s.Next(time.Now())); d != 0 {
+	if d := (plan{ticks: s}).delay(s.Next(now)); d != 0 {
 		t.Errorf("delay %s without jitter", d)
 	}
 }

@@ -12,11 +12,11 @@ import (
 
 // TestTryListen: what the daemon would not start with is found, and what it would start with is left as it was.
 func TestTryListen(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address := reserved(t)
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
 	if err := TryListen(t.Context(), address, ""); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a taken address: %v", err)
 	}

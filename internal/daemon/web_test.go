@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"net/http"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -26,7 +25,7 @@ func bcryptOf(t *testing.T, password string) string {
 // clientOf is an HTTP client with connections of its own.
 func clientOf(ca *servers.CA) *http.Client {
 	return &http.Client{
-		Timeout:   10 * time.Second,
+		Timeout:   patience,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}, DisableKeepAlives: true},
 	}
 }

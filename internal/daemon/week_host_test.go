@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/drd-project/drd/internal/backup"
+	"github.com/drd-project/drd/internal/disk"
 	"github.com/drd-project/drd/internal/drill"
 	"github.com/drd-project/drd/internal/metrics"
 	"github.com/drd-project/drd/internal/proof"
@@ -28,6 +29,7 @@ import (
 	"github.com/drd-project/drd/internal/retention"
 	"github.com/drd-project/drd/internal/seal"
 	"github.com/drd-project/drd/internal/seal/sealtest"
+	"github.com/drd-project/drd/internal/snapshot"
 	verdict "github.com/drd-project/drd/internal/status"
 	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/dir"
@@ -195,6 +197,7 @@ func (w *weekHost) start() {
 	r := &replication{queue: cfg.Queue, metrics: cfg.Metrics, tell: tell, fresh: ticks.want}
 	r.stored = func(target string) { look.again(); prunes.again(); drills.arrived(target) }
 
+	w.clock.Store(time.Now().UnixMilli()) // whoever asks first must not see the time of the stop
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for _, part := range []func(context.Context){
@@ -212,6 +215,10 @@ func (w *weekHost) start() {
 
 // backup takes a snapshot as package backup does, of a cluster that is not there.
 func (w *weekHost) backup(ctx context.Context, slot *time.Time) (*backup.Result, error) {
+	// As a capture does, before it begins: attempts that fail for want of room are as far apart as their waits, and no further.
+	if err := disk.Require(w.disk, snapshot.Room(weekDB), "a snapshot"); err != nil {
+		return nil, err
+	}
 	began, at := time.Now(), w.now().UTC()
 	sleep(ctx, weekCapture)
 	if ctx.Err() != nil {

@@ -45,8 +45,12 @@ func TestWeek(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(root, "disk"), 0o700), os.Mkdir(filepath.Join(root, "stores"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
+	var limit time.Duration // none
+	if end, ok := t.Deadline(); ok {
+		limit = time.Until(end) * 9 / 10 // before this run is ended, so that it can show where the week stands
+	}
 	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", script, "sh", fmt.Sprint(weekDisk), root, self,
-		"-test.run=^TestWeek$", "-test.timeout=5m", fmt.Sprintf("-update=%t", *update))
+		"-test.run=^TestWeek$", fmt.Sprintf("-test.timeout=%s", limit), fmt.Sprintf("-update=%t", *update))
 	cmd.Env = append(os.Environ(), weekRoot+"="+root)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
 	"github.com/drd-project/drd/internal/repo"
+	"github.com/drd-project/drd/internal/storage"
 	"github.com/drd-project/drd/internal/storage/storagetest"
 )
 
@@ -42,26 +44,43 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// impatient is a bucket whose user gives up at one of its reads, which come one after the other.
+type impatient struct {
+	storage.Bucket
+	reads  int // that are left
+	giveUp func()
+}
+
+func (b *impatient) Properties() storage.Properties { return storage.Properties{Parallel: 1} }
+
+func (b *impatient) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if b.reads--; b.reads == 0 {
+		b.giveUp()
+	}
+	return b.Bucket.Open(ctx, key, offset, length)
+}
+
 // TestCacheGivenUp: a reading that runs out of time every time gets to the end all the same.
 func TestCacheGivenUp(t *testing.T) {
 	to := newTarget(t)
-	for i := range 6 {
+	const records = 6
+	for i := range records {
 		to.put(time.Duration(i)*time.Hour, drilled(-time.Hour, LevelDrill, Passed))
 	}
 	opt := ReadOptions{Cache: new(Cache), Now: testTime.Add(1000 * time.Hour)}
-	for try := 1; ; try++ {
+	for try := 1; try <= records; try++ {
 		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(time.Millisecond, cancel)
-		h, err := Read(ctx, to.repo, to.trust, opt)
-		cancel()
-		if err == nil && len(h.Records()) == 6 && h.Unreadable() == nil {
-			return
-		}
-		if err != nil && !errors.Is(err, context.Canceled) {
+		r, err := repo.Open(&impatient{Bucket: to.faulty, reads: 4, giveUp: cancel}, testCluster) // at the signature of the second record
+		if err != nil {
 			t.Fatal(err)
 		}
-		if try == 10_000 {
-			t.Fatalf("%d of 6 records are known: %v", len(opt.Cache.records), err)
+		h, err := Read(ctx, r, to.trust, opt)
+		cancel()
+		switch {
+		case try < records && (!errors.Is(err, context.Canceled) || len(opt.Cache.records) != try):
+			t.Fatalf("given up %d times, %d of %d records are known: %v", try, len(opt.Cache.records), records, err)
+		case try == records && (err != nil || len(h.Records()) != records || h.Unreadable() != nil):
+			t.Fatalf("in the end %d of %d records are known: %v", len(opt.Cache.records), records, err)
 		}
 	}
 }

@@ -179,11 +179,7 @@ func TestDecodeRefuses(t *testing.T) {
 func TestSignCleans(t *testing.T) {
 	s := sealtest.New(t).Signer
 	rec := whole()
-	berlin, err := time.LoadLocation("Europe/Berlin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	rec.Started, rec.Ended = rec.Started.In(berlin), rec.Started.Add(-time.Minute)
+	rec.Started, rec.Ended = rec.Started.In(time.FixedZone("CET", 3600)), rec.Started.Add(-time.Minute)
 	d := &rec.Drills[1]
 	d.Cause = "first line\nsecond \x1b[2J" + strings.Repeat("ä", maxText)
 	d.Checks[0].Detail = "a\tb"

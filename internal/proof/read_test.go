@@ -159,7 +159,7 @@ func TestReadWhichTarget(t *testing.T) {
 func TestReadWithoutTrust(t *testing.T) {
 	to := newTarget(t)
 	to.put(0, drilled(-time.Hour, LevelDrill, Passed))
-	h, err := Read(t.Context(), to.repo, nil, ReadOptions{})
+	h, err := Read(t.Context(), to.repo, nil, ReadOptions{Now: testTime.Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,10 +118,10 @@ func (p *place) plant(key, content string) {
 	}
 }
 
-// age sets back the time at which everything in a directory target was stored.
+// age sets back the time at which everything in a directory target was stored, to so long before p.now, however long storing it took.
 func (p *place) age(by time.Duration) {
 	p.tb.Helper()
-	then := time.Now().Add(-by)
+	then := p.now.Add(-by)
 	err := filepath.WalkDir(p.root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"iter"
 	"math/rand/v2"
 	"slices"
@@ -18,7 +19,8 @@ import (
 	"github.com/drd-project/drd/internal/storage"
 )
 
-// pages is a bucket that hands out a listing page by page, each after a while, and can begin it anywhere.
+// pages is a bucket that hands out a listing page by page, each after a while, and can begin it anywhere. The while is another one for each
+// page, by less than a millisecond: no two come at the same instant, in an order that is up to the scheduler.
 type pages struct {
 	*memory
 	keys    []string // in order, all of them
@@ -44,7 +46,7 @@ func (p *pages) ListAfter(ctx context.Context, prefix, after string) iter.Seq2[s
 		}
 		for i := from; ; i++ {
 			if (i-from)%sweepPage == 0 {
-				time.Sleep(p.takes)
+				time.Sleep(p.takes + time.Duration(crc32.ChecksumIEEE(fmt.Appendf(nil, "%s %d", after, i))%1_000_000))
 				if n := p.request.Add(1); n == p.fail {
 					yield(storage.Object{}, storage.ErrDenied)
 					return

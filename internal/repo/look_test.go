@@ -102,13 +102,13 @@ func TestPlantedManifestsAreNotKept(t *testing.T) {
 	payload := []byte("p")
 	const planted = 100
 	for i := range planted {
-		doc := sample(at(time.Duration(i)*time.Second, 1, memberA), payload)
+		id := at(time.Duration(i)*time.Second-100_000*time.Hour, 1, memberA) // in the past of any clock
+		doc := sample(id, payload)
 		doc.Distro = map[string]string{"x": strings.Repeat("x", maxManifest-4<<10)}
 		signed, err := Sign(doc, stranger)
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := at(time.Duration(i)*time.Second, 1, memberA)
 		m.set(r.ManifestKey(id), signed.Bytes)
 		m.set(r.SignatureKey(id), signed.Signature)
 		m.set(r.PayloadKey(id, payloadName), payload)

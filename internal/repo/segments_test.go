@@ -422,6 +422,7 @@ func TestNewestSilence(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := open(t, b)
+	now := time.Now()
 	for i := range 30 {
 		payload := fmt.Appendf(nil, "payload %d", i)
 		s := sampleSegment(101, 100, payload)
@@ -434,7 +435,7 @@ func TestNewestSilence(t *testing.T) {
 		if err := r.PutSegment(t.Context(), signSegment(t, s, by), source(payload)); err != nil {
 			t.Fatal(err)
 		}
-		at := time.Now().Add(time.Duration(i-100) * time.Minute)
+		at := now.Add(time.Duration(i-100) * time.Minute)
 		if err := os.Chtimes(filepath.Join(root, filepath.FromSlash(r.SegmentRecordKey(s.Name()))), at, at); err != nil {
 			t.Fatal(err)
 		}
@@ -449,7 +450,7 @@ func TestNewestSilence(t *testing.T) {
 			read = append(read, e.Segment.To.Sub(e.Segment.From).String())
 		}
 	}
-	lately, err := r.ListSegments(t.Context(), SegmentQuery{Since: time.Now().Add(-80*time.Minute + 30*time.Second)}, trust)
+	lately, err := r.ListSegments(t.Context(), SegmentQuery{Since: now.Add(-80*time.Minute + 30*time.Second)}, trust)
 	if err != nil || len(lately.Entries) != 9 || lately.Older != 21 {
 		t.Errorf("lately came %d, and %d before, %v", len(lately.Entries), lately.Older, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	_ "time/tzdata" // the same zones on every machine
 
 	"github.com/drd-project/drd/internal/repo"
 	"github.com/drd-project/drd/internal/storage"
