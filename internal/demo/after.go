@@ -168,7 +168,7 @@ func (d *demo) goOn() {
 	s.command("drd daemon           # both on a schedule, and the archive: systemd/drd.service")
 	s.line("")
 	if d.Keep {
-		s.line(fmt.Sprintf("Done in %.1f s. Everything is still in %s:", time.Since(d.begin).Seconds(), d.place))
+		s.wrapped("", "", fmt.Sprintf("Done in %.1f s. Everything is still in %s:", time.Since(d.begin).Seconds(), d.place))
 		s.command("cd " + string(d.place))
 		s.command("drd list --repo file://$PWD/target --trust safe/allowed_signers")
 		return

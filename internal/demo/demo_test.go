@@ -91,14 +91,17 @@ func steady(text string, p place) string {
 		{`(timeline +)[0-9a-f]{16}`, "${1}TIMELINE"},
 		{`127\.0\.0\.1:\d+`, "HOST:PORT"},
 		{`\d+\.\d+\.\d+`, "VERSION"},
-		{`\d+(\.\d+)? ([KMG]i)?B\b`, "SIZE"},
-		{`\d+(\.\d+)? ?s\b`, "SECONDS"},
+		{`\d+(\.\d+)? ([KMGTP]i)?B\b`, "SIZE"},
+		{`(\d+m)?\d+(\.\d+)? ?s\b`, "SECONDS"},
 		{`\d+ +\d+ +equal`, "N  N  equal"},
 		{`\d+ (revisions|changes|orders)`, "N $1"},
 		{`\d+ segments?`, "N segments"},
 		{`lost \d+\.`, "lost N."},
+		{`Order \d+`, "Order N"},
 		{`\b\d{2,}\b`, "N"},
-		{`exactly: (a revision from N to N, which a segment tells once it is open|revision N)`, "exactly: a revision"},
+		// Where nothing was written for a second, the manifests know the revision.
+		{`(?s)exactly: a revision from N to N, which a segment tells once it is open(.*?)tell SECONDS, `, "exactly: a revision$1"},
+		{`exactly: revision N`, "exactly: a revision"},
 		{`(\S) {2,}`, "$1  "}, // the width of columns
 	} {
 		text = regexp.MustCompile(r.pattern).ReplaceAllString(text, r.with)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -23,6 +25,11 @@ const (
 	// startTimeout bounds how long the etcd may take until it serves. On an idle machine it takes a second,
 	// most of which is the election.
 	startTimeout = 30 * time.Second
+	// Ports are drawn from below those that Linux gives to connections which go out (net.ipv4.ip_local_port_range, from 32768 on): one
+	// of these could take it before it is listened on.
+	firstPort, lastPort = 10000, 19999
+	// portTries is how many are tried: a machine with so many of them taken has other trouble.
+	portTries = 1000
 )
 
 // member is the one etcd of the cluster, in this process, and a client of it.
@@ -71,11 +78,16 @@ func (m *member) start(ctx context.Context, p place) error {
 // freeAddress is one of this machine's that nobody listens on. etcd must know it before it listens, because
 // it tells it to clients.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var failed error
+	for range portTries {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(lastPort-firstPort+1)))
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			return address, l.Close()
+		}
+		failed = err
 	}
-	return l.Addr().String(), l.Close()
+	return "", failed
 }
 
 // command is what an operator would type to start it with these settings.

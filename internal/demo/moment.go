@@ -31,7 +31,7 @@ func (d *demo) restoreBeforeMistake(ctx context.Context) error {
 		return errors.Join(errDiffers, fmt.Errorf("revision %d came back, the mistake was made at %d", result.Revision, d.past.closed))
 	}
 	s.say("The namespace is there, and so is every order that was seen before that second: the newest was written %.1f s before the mistake.",
-		d.past.mistake.Sub(newest.at).Seconds())
+		secondsBefore(d.past.mistake, newest))
 	return d.stopEtcd()
 }
 
@@ -49,9 +49,13 @@ func (d *demo) restoreBeforeDisaster(ctx context.Context) error {
 	orders := d.past.orders
 	last := orders.newest(forever).number
 	s.say("The mistake is there as well, and what followed it. Lost: %d orders, those of the last %.1f s. The snapshot alone would have lost %d.",
-		last-newest.number, d.past.disaster.Sub(newest.at).Seconds(), last-orders.newest(result.SnapshotRevision).number)
+		last-newest.number, secondsBefore(d.past.disaster, newest), last-orders.newest(result.SnapshotRevision).number)
 	return d.stopEtcd()
 }
+
+// secondsBefore is how long before an instant an order was written. It is dated when etcd's answer has come: where that took long, the
+// order may seem to be later than an instant before which it was archived.
+func secondsBefore(t time.Time, o order) float64 { return max(0, t.Sub(o.at).Seconds()) }
 
 // moment is a point of the past, and what must be there.
 type moment struct {

@@ -26,12 +26,13 @@ import (
 type childOrder struct {
 	Target, AllowedSigners, Identity string
 	Request                          restore.Request
+	Hold                             bool // in the download, until an interrupt
 }
 
-// startChild starts a restore in a process of its own.
-func startChild(t *testing.T, k *keys, target *target, req restore.Request) *exec.Cmd {
+// startChild prepares a restore in a process of its own.
+func startChild(t *testing.T, k *keys, target *target, req restore.Request, hold bool) *exec.Cmd {
 	t.Helper()
-	order, err := json.Marshal(childOrder{Target: target.path, AllowedSigners: k.allowedSigners, Identity: k.identityFile, Request: req})
+	order, err := json.Marshal(childOrder{Target: target.path, AllowedSigners: k.allowedSigners, Identity: k.identityFile, Request: req, Hold: hold})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,11 @@ func obey(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	result, err := restore.Run(ctx, plan, identities, snapshot.Inspector{Command: []string{self, inspectChild}}, sayStep{})
+	var progress restore.Progress = sayStep{}
+	if order.Hold {
+		progress = holding{interrupted: ctx.Done()}
+	}
+	result, err := restore.Run(ctx, plan, identities, snapshot.Inspector{Command: []string{self, inspectChild}}, progress)
 	if err != nil {
 		return err
 	}
@@ -109,6 +114,14 @@ type sayStep struct{}
 func (sayStep) Step(name string, _ int64) { fmt.Println("step", name) }
 func (sayStep) Add(int64)                 {}
 func (sayStep) Notice(text string)        { fmt.Println("notice", text) }
+
+// holding stays in the download after its first block until an interrupt: however late that comes, it meets a restore under way.
+type holding struct {
+	sayStep
+	interrupted <-chan struct{}
+}
+
+func (h holding) Add(int64) { <-h.interrupted }
 
 // bigFile is a snapshot of about mib MiB: that of a server with more entries written behind its last revision, as etcd
 // writes them, with values that compress to about a third.
@@ -143,7 +156,7 @@ func TestArchiveMemory(t *testing.T) {
 
 func wantMemory(t *testing.T, k *keys, target *target, req restore.Request, limit int) {
 	t.Helper()
-	said := runChild(t, k, target, req, nil)
+	said := runChild(t, k, target, req, false, nil)
 	_, peak, found := strings.Cut(said, "peak ")
 	mib, err := strconv.Atoi(strings.TrimSpace(peak))
 	if !found || err != nil || mib == 0 || mib > limit {

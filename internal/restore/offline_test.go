@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -205,37 +206,38 @@ func TestPipelineFailures(t *testing.T) {
 
 // TestProcesses: which processes count as an etcd of the data directory, by what /proc says of them.
 func TestProcesses(t *testing.T) {
-	const dataDir = "/data/etcd"
+	const dataDir = "/no-such-data/etcd" // a directory that this machine has would be looked into
+	other := otherProcess()
 	for name, test := range map[string]struct {
 		files map[string]string // name below /proc/PID
 		links map[string]string
 		want  bool
 	}{
-		"flag":             {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir\x00/data/etcd\x00"}, nil, true},
-		"flag with =":      {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00-data-dir=/data/etcd/\x00"}, nil, true},
-		"environment":      {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00", "environ": "A=b\x00ETCD_DATA_DIR=/data/etcd\x00"}, nil, true},
-		"relative":         {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir\x00etcd\x00"}, map[string]string{"cwd": "/data"}, true},
-		"open file":        {map[string]string{"comm": "k3s-server\n"}, map[string]string{"fd/7": "/data/etcd/member/snap/db"}, true},
-		"other directory":  {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir\x00/data/other\x00"}, nil, false},
-		"other program":    {map[string]string{"comm": "vi\n", "cmdline": "vi\x00--data-dir\x00/data/etcd\x00"}, nil, false},
-		"other container":  {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir=/data/etcd\x00"}, map[string]string{"ns/mnt": "mnt:[2]"}, false},
-		"other open file":  {map[string]string{"comm": "sh\n"}, map[string]string{"fd/7": "/data/etcd.old/member/snap/db"}, false},
-		"flag beats name":  {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir=/x\x00", "environ": "ETCD_DATA_DIR=/data/etcd\x00"}, nil, false},
+		"flag":             {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir\x00/no-such-data/etcd\x00"}, nil, true},
+		"flag with =":      {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00-data-dir=/no-such-data/etcd/\x00"}, nil, true},
+		"environment":      {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00", "environ": "A=b\x00ETCD_DATA_DIR=/no-such-data/etcd\x00"}, nil, true},
+		"relative":         {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir\x00etcd\x00"}, map[string]string{"cwd": "/no-such-data"}, true},
+		"open file":        {map[string]string{"comm": "k3s-server\n"}, map[string]string{"fd/7": "/no-such-data/etcd/member/snap/db"}, true},
+		"other directory":  {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir\x00/no-such-data/other\x00"}, nil, false},
+		"other program":    {map[string]string{"comm": "vi\n", "cmdline": "vi\x00--data-dir\x00/no-such-data/etcd\x00"}, nil, false},
+		"other container":  {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir=/no-such-data/etcd\x00"}, map[string]string{"ns/mnt": "mnt:[2]"}, false},
+		"other open file":  {map[string]string{"comm": "sh\n"}, map[string]string{"fd/7": "/no-such-data/etcd.old/member/snap/db"}, false},
+		"flag beats name":  {map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir=/x\x00", "environ": "ETCD_DATA_DIR=/no-such-data/etcd\x00"}, nil, false},
 		"nothing readable": {nil, nil, false},
 	} {
 		proc := t.TempDir()
-		links := map[string]string{"self/ns/mnt": "mnt:[1]", "4321/ns/mnt": "mnt:[1]", "4321/root": "/"}
+		links := map[string]string{"self/ns/mnt": "mnt:[1]", other + "/ns/mnt": "mnt:[1]", other + "/root": "/"}
 		for n, to := range test.links {
-			links["4321/"+n] = to
+			links[other+"/"+n] = to
 		}
 		for n, content := range test.files {
-			place(t, filepath.Join(proc, "4321", n), func(path string) error { return os.WriteFile(path, []byte(content), 0o600) })
+			place(t, filepath.Join(proc, other, n), func(path string) error { return os.WriteFile(path, []byte(content), 0o600) })
 		}
 		for n, to := range links {
 			place(t, filepath.Join(proc, n), func(path string) error { return os.Symlink(to, path) })
 		}
 		err := checkNotInUse(dataDir, proc)
-		if (err != nil) != test.want || (err != nil && !strings.Contains(err.Error(), "process 4321")) {
+		if (err != nil) != test.want || (err != nil && !strings.Contains(err.Error(), "process "+other)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -289,12 +291,13 @@ func TestStartedWithALink(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := []string{filepath.Join(base, "data", "etcd"), filepath.Join(link, "etcd")} // neither is there any more
+	other := otherProcess()
 	for _, theirs := range names {
 		proc := t.TempDir()
 		for n, content := range map[string]string{"comm": "etcd\n", "cmdline": "etcd\x00--data-dir=" + theirs + "\x00"} {
-			place(t, filepath.Join(proc, "4321", n), func(path string) error { return os.WriteFile(path, []byte(content), 0o600) })
+			place(t, filepath.Join(proc, other, n), func(path string) error { return os.WriteFile(path, []byte(content), 0o600) })
 		}
-		for n, to := range map[string]string{"self/ns/mnt": "mnt:[1]", "4321/ns/mnt": "mnt:[1]", "4321/root": "/"} {
+		for n, to := range map[string]string{"self/ns/mnt": "mnt:[1]", other + "/ns/mnt": "mnt:[1]", other + "/root": "/"} {
 			place(t, filepath.Join(proc, n), func(path string) error { return os.Symlink(to, path) })
 		}
 		for _, ours := range names {
@@ -304,6 +307,9 @@ func TestStartedWithALink(t *testing.T) {
 		}
 	}
 }
+
+// otherProcess is a process ID that is not this test's own, which is never looked at.
+func otherProcess() string { return strconv.Itoa(os.Getpid() + 1) }
 
 func place(t *testing.T, path string, put func(path string) error) {
 	t.Helper()

@@ -69,6 +69,14 @@ func (n *names) put(key, content string) {
 	}
 }
 
+// date says when an object was stored: that is compared with the times in segments, which are not of this machine's clock.
+func (n *names) date(key string, at time.Time) {
+	n.t.Helper()
+	if err := os.Chtimes(filepath.Join(n.path, filepath.FromSlash(key)), at, at); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // clockOf is when a revision was the last one, and how long it stayed so.
 func clockOf(revision int64, offset time.Duration) time.Time {
 	return captureTime.Add(time.Duration(revision)*10*time.Second + offset)
@@ -151,6 +159,7 @@ func (n *names) segment(first, last int64, offset time.Duration, fault int) {
 	}
 	if fault != noRecord {
 		n.put(n.r.SegmentRecordKey(s.Name()), record)
+		n.date(n.r.SegmentRecordKey(s.Name()), s.To)
 	}
 }
 
