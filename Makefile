@@ -53,7 +53,7 @@ race: tools ## tests of all packages with the race detector
 
 .PHONY: integration
 integration: tools ## tests of the built program against real clusters and stores
-	$(GOTEST) -p 1 -timeout 40m ./test/integration/... | $(SUITE)
+	$(GOTEST) -p 1 -parallel 4 -timeout 40m ./test/integration/... | $(SUITE)
 
 .PHONY: test-systemd
 test-systemd: tools ## the packages on a machine that boots with systemd (root, Debian)
