@@ -42,30 +42,44 @@ type end struct {
 	bare     bool   // the file has no whole record, and goes on from the one before
 }
 
-// appendRecord gives r its place in the chain and writes it. It returns the line.
+// appendRecord gives r its place in the chain, writes it, and brings it to the disk if sync is set. It returns the line.
 func appendRecord(path string, r *Record, sync bool) (line []byte, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
+	f, line, err := appendLine(path, r)
+	if f != nil {
+		defer func() { err = errors.Join(err, f.Close()) }()
+	}
+	if err == nil && sync { // a slow disk keeps nobody else waiting
+		err = unix.Fdatasync(int(f.Fd()))
+	}
+	return line, err
+}
+
+// appendLine writes r while no other process does. The caller closes the file, if there is one.
+func appendLine(path string, r *Record) (f *os.File, line []byte, err error) {
 	release, err := locked(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	f, last, err := openEnd(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
 	r.Sequence, r.Previous, r.Continues = last.sequence+1, last.hash, last.bare
 	if line, err = r.line(); err != nil {
-		return nil, err
+		return nil, nil, errors.Join(err, f.Close())
 	}
 	text := append(bytes.Clone(line), '\n')
 	if last.torn {
 		text = append([]byte{'\n'}, text...)
 	}
-	return line, write(f, text, sync)
+	if err := write(f, text); err != nil {
+		return nil, line, errors.Join(err, f.Close())
+	}
+	return f, line, nil
 }
 
 // locked keeps other processes from writing at the same time.
@@ -197,11 +211,8 @@ func endOfRotated(path string) (end, error) {
 }
 
 // write appends text as a whole or, as far as the disk lets it, not at all.
-func write(f *os.File, text []byte, sync bool) error {
+func write(f *os.File, text []byte) error {
 	n, err := f.Write(text)
-	if err == nil && sync {
-		err = unix.Fdatasync(int(f.Fd()))
-	}
 	if err == nil || n == 0 {
 		return err
 	}
