@@ -4,8 +4,6 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-# Two targets at once would run two test runs on the same cores.
-.NOTPARALLEL:
 
 # How long each fuzz target runs, and the soaks of test-long, as in go test's -fuzztime.
 FUZZTIME ?= 20s
