@@ -64,7 +64,7 @@ package: ## .deb and .rpm for amd64 and arm64 into dist/, with SBOM and SHA256SU
 
 .PHONY: monitoring
 monitoring: tools ## alert rules, dashboard and their pages, with a real Prometheus and Alertmanager
-	$(GOTEST) -p 1 -timeout 20m ./test/monitoring/... | $(SUITE)
+	$(GOTEST) -p 1 -parallel 4 -timeout 20m ./test/monitoring/... | $(SUITE)
 
 .PHONY: lint
 lint: tools vet staticcheck layers format ## vet, staticcheck, layers and format
