@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -58,6 +60,26 @@ func TestWorkerIsFaster(t *testing.T) {
 		t.Errorf("the log says:\n%s", n.log)
 	}
 	n.clean()
+}
+
+// TestSpoolIsRemoved: somebody removes the snapshot before it has a manifest. No worker knew of it, so it is lost, and Commit says so.
+func TestSpoolIsRemoved(t *testing.T) {
+	n := newNode(t, 1)
+	n.wrap = func(b storage.Bucket) storage.Bucket {
+		return &interrupted{Bucket: b, created: func(key string) {
+			if key == n.q.spool.repo.SignatureKey(idOf(0)) {
+				n.must(os.RemoveAll(n.q.spool.home(idOf(0))))
+			}
+		}}
+	}
+	n.reopen()
+	p, key, signed := n.sealed(0)
+	d, err := n.q.Begin(p, key, time.Now())
+	n.must(err)
+	if err := d.Commit(t.Context(), signed); err == nil || !strings.Contains(err.Error(), "gone when it was read back") {
+		t.Errorf("committed: %v", err)
+	}
+	n.wantHeld(0)
 }
 
 // TestFinishedMeanwhile: another process brings something, and forgets it, between this one's look at the spool and that at the marks.

@@ -107,7 +107,9 @@ func (r *Repository) commit(ctx context.Context, id ID, m *Manifest, s *Signed) 
 	if err := r.payloadPresent(ctx, id, m); err != nil {
 		return err
 	}
-	if err := r.putSmall(ctx, r.SignatureKey(id), s.Signature); err != nil {
+	if err := r.putSmall(ctx, r.SignatureKey(id), s.Signature); errors.Is(err, ErrVanished) {
+		return errors.New(err.Error()) // nobody can have been done with a snapshot that has no manifest yet: this one is lost
+	} else if err != nil {
 		return err
 	}
 	return r.putSmall(ctx, r.ManifestKey(id), s.Bytes)

@@ -31,7 +31,8 @@ var (
 	ErrConflict = errors.New("exists already with other content")
 	// ErrDamaged is wrapped when content that was read whole is not what its manifest records.
 	ErrDamaged = errors.New("content differs from what was recorded")
-	// ErrVanished is wrapped when an object was stored, and was gone when it was read back: somebody has removed it.
+	// ErrVanished is wrapped when the record that commits a snapshot or a segment was stored, and was gone when it was read back:
+	// somebody has removed it, who may have been done with it.
 	ErrVanished = errors.New("gone when it was read back")
 	// ErrNothing is wrapped when no snapshot answers a request.
 	ErrNothing = errors.New("nothing to restore")
