@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -108,21 +107,14 @@ func (n *node) loadMember(log *slog.Logger) (err error) {
 // loadLook is what it takes to look at the targets and the spool: no key is read where the configuration names the allowed
 // signers, and what only a daemon needs may be gone. Then unsound says why none would start here.
 func (a *app) loadLook(ctx context.Context, log *slog.Logger) (n *node, unsound, err error) {
-	cfg, err := config.Load(a.configFile)
+	cfg, unsound, err := config.Look(a.configFile)
 	if err != nil {
-		data, unread := os.ReadFile(a.configFile)
-		if unread != nil {
-			return nil, nil, usageError{err}
-		}
-		if cfg, unread = config.Parse(a.configFile, data); unread != nil {
-			return nil, nil, usageError{err}
-		}
-		unsound = err
+		return nil, nil, usageError{err}
 	}
 	n = &node{cfg: cfg}
-	if n.trust, err = trustOfConfig(ctx, cfg); err != nil {
-		if unsound != nil {
-			err = usageError{hint.New(unsound, "with trust.file it takes no key to look")}
+	if n.trust, err = trustToLook(ctx, cfg); err != nil {
+		if unsound != nil { // which may be why, or not
+			err = usageError{errors.Join(unsound, err)}
 		}
 		return nil, nil, err
 	}
@@ -131,6 +123,18 @@ func (a *app) loadLook(ctx context.Context, log *slog.Logger) (n *node, unsound,
 	}
 	n.queue, err = replicate.New(replicate.Config{Cluster: cfg.Cluster, StateDir: cfg.StateDir, Targets: n.targets, Log: log})
 	return n, unsound, err
+}
+
+// trustToLook is nodeTrust for a command that has no flag to name the allowed signers.
+func trustToLook(ctx context.Context, cfg *config.Config) (*seal.Trust, error) {
+	if cfg.Trust.File != "" {
+		return nodeTrust(cfg, nil)
+	}
+	signer, err := loadSigner(ctx, cfg.Signing.KeyFile)
+	if err != nil {
+		return nil, hint.New(err, "with trust.file it takes no key to look")
+	}
+	return nodeTrust(cfg, signer)
 }
 
 // keyDir has the file keys of what this node uploaded since it booted.

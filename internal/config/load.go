@@ -15,18 +15,26 @@ const maxFileSize = 1 << 20
 // Load reads the file at path and returns its configuration: parsed, expanded, validated, and with
 // the files it names checked. Problems with the content come as a join of *Error, all at once.
 func Load(path string) (*Config, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return nil, err
+	c, unsound, err := Look(path)
+	if err == nil {
+		err = unsound
 	}
-	c, err := Parse(path, data)
 	if err != nil {
-		return nil, err
-	}
-	if err := c.CheckFiles(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// Look is Load for somebody who needs none of the files that the configuration names: what CheckFiles says of them is unsound.
+func Look(path string) (c *Config, unsound, err error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c, err = Parse(path, data); err != nil {
+		return nil, nil, err
+	}
+	return c, c.CheckFiles(), nil
 }
 
 // Parse returns the configuration in data. It reads no file; name stands in the errors, and
