@@ -54,7 +54,7 @@ func (a *attempt) ask(ctx context.Context, limit time.Duration, request func(ctx
 		}
 		select {
 		case <-a.etcd.Exited():
-			return a.explainDeath(err)
+			return a.explainDeath(ctx, err)
 		case <-limited.Done():
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -76,13 +76,15 @@ func passes(err error) bool {
 
 // explainDeath says why etcd does not answer any more. While it lives on, and when somebody ended it, that says nothing about
 // the backup.
-func (a *attempt) explainDeath(err error) error {
+func (a *attempt) explainDeath(ctx context.Context, err error) error {
 	select {
 	case <-a.etcd.Exited():
 		if end := a.etcd.Err(); end != nil {
 			return fmt.Errorf("%w: etcd has ended: %w", err, end)
 		}
 		return unsuref("%w: etcd has ended as if it had been asked to", err)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	case <-time.After(deathDelay):
 		if passes(err) {
 			return unsure{err}

@@ -44,7 +44,7 @@ func (a *attempt) write(ctx context.Context) bool {
 func (a *attempt) openWatch(ctx context.Context, key []byte) (pb.Watch_WatchClient, error) {
 	w, err := pb.NewWatchClient(a.etcd.Conn()).Watch(ctx)
 	if err != nil {
-		return nil, a.explainDeath(err)
+		return nil, a.explainDeath(ctx, err)
 	}
 	create := &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: key}}
 	_ = w.Send(&pb.WatchRequest{RequestUnion: create}) // where it fails, what is received next says why
@@ -67,7 +67,7 @@ func (a *attempt) receive(ctx context.Context, w pb.Watch_WatchClient) (*pb.Watc
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("no message came: %w", context.Cause(ctx))
 	}
-	return nil, a.explainDeath(err)
+	return nil, a.explainDeath(ctx, err)
 }
 
 // put writes a key that must not exist, and returns the revision that it got. A write that etcd gave up on may have been made

@@ -75,8 +75,12 @@ func TestGatheringReadsTogether(t *testing.T) {
 			piece, buf := make([]byte, 100), make([]byte, 64<<10)
 			const tries = 20
 			together := 0
+			end := time.Now().Add(time.Minute)
 			for inTime := 0; inTime < tries; {
 				for first := true; first || !gathers.drained; first = false { // after a silence the first one is read at once, and the second one tells that there are more
+					if time.Now().After(end) {
+						t.Fatalf("sent in time %d times of %d, drained %t", inTime, tries, gathers.drained)
+					}
 					from.Write(piece)
 					if _, err := to.Read(buf); err != nil {
 						t.Fatal(err)

@@ -13,18 +13,28 @@ import (
 // probeTimeout bounds the second look at a server, taken only to explain a failed connection. It has as long as the first.
 const probeTimeout = defaultDialTimeout
 
-// dialProbe connects for a second look. The connection ends by itself after probeTimeout.
+// probe is a connection for a second look. It ends by itself after probeTimeout, and with the context of who looks.
+type probe struct {
+	net.Conn
+	forget func() bool
+}
+
+func (p probe) Close() error {
+	p.forget()
+	return p.Conn.Close()
+}
+
 func dialProbe(ctx context.Context, ep endpoint) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	limited, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, ep.network, ep.address)
+	conn, err := (&net.Dialer{}).DialContext(limited, ep.network, ep.address)
 	if err != nil {
 		return nil, err
 	}
 	if err := conn.SetDeadline(time.Now().Add(probeTimeout)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return conn, nil
+	return probe{conn, context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })}, nil // nobody waits for an answer then
 }
 
 // speaksTLS asks a server whether its port is a TLS one. It trusts nobody, so a TLS server is one

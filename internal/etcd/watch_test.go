@@ -235,7 +235,7 @@ func TestWatchIsRefused(t *testing.T) {
 func TestWatchWithoutLeader(t *testing.T) {
 	for _, version := range []string{"3.4", "3.7"} {
 		t.Run(version, func(t *testing.T) {
-			members := servers.StartEtcdCluster(t, version, 3, steady)
+			members := servers.StartEtcdCluster(t, version, 3)
 			c := connect(t, configOf(members[0]))
 			w := watch(t, c, 1)
 			members[1].Stop()
