@@ -102,7 +102,8 @@ func openEnd(path string) (*os.File, end, error) {
 	}
 	last, size, err := endOf(f)
 	if err == nil && size >= rotateAt && !last.torn {
-		if err := errors.Join(f.Close(), rotate(path, last)); err != nil {
+		// What goes into the next file must not be on the disk without what it goes on from: not all of this one need be there yet.
+		if err := errors.Join(unix.Fdatasync(int(f.Fd())), f.Close(), rotate(path, last)); err != nil {
 			return nil, end{}, err
 		}
 		f, err = openFile(path)
