@@ -286,7 +286,7 @@ func TestTakeOver(t *testing.T) {
 	leading.start()
 	leading.reaches(0, leading.put("a", 10))
 	following.start()
-	time.Sleep(2 * following.pace.takeOver)
+	time.Sleep(following.pace.takeOver * 5 / 4)
 	if following.logged("written by this node") {
 		t.Fatal("the follower writes although the leader's node does")
 	}

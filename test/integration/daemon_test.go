@@ -64,7 +64,7 @@ func is(want float64) func(float64) bool { return func(v float64) bool { return 
 
 // soon is what a program that was asked to end may take, on a machine that is busy. What it must not wait for, a member or a store that has
 // stopped answering, is waited for a minute elsewhere.
-const soon = 30 * time.Second
+const soon = 20 * time.Second
 
 // terminate asks the daemon to end, and wants it to do that well and soon.
 func (s *site) terminate(c *command) result {

@@ -214,10 +214,10 @@ func (n *node) stepReload(t *testing.T) {
 // stepWatchdog: a daemon that hangs is ended and started anew; one that works is not.
 func (n *node) stepWatchdog(t *testing.T) {
 	// Long enough for a machine that stands still now and then: the daemon gives a sign of life twice in that time.
-	n.write("/etc/systemd/system/drd.service.d/test.conf", "[Service]\nWatchdogSec=15s\nRestartSec=100ms\n", 0o644)
+	n.write("/etc/systemd/system/drd.service.d/test.conf", "[Service]\nWatchdogSec=8s\nRestartSec=100ms\n", 0o644)
 	n.run("systemctl daemon-reload && systemctl restart drd")
 	pid := n.pid()
-	time.Sleep(32 * time.Second)
+	time.Sleep(18 * time.Second)
 	if n.pid() != pid {
 		t.Fatalf("a daemon that works was ended\n%s", n.journal())
 	}
