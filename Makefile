@@ -41,8 +41,14 @@ tools: ## build the programs that tests need, into a cache outside the tree
 test: tools lint unit integration monitoring $(if $(CI),test-systemd) ## everything a change must pass; test-systemd where CI is set
 
 .PHONY: unit
-unit: tools ## tests of the packages, most of them with the race detector
+unit: unit-race unit-slow ## tests of the packages, most of them with the race detector
+
+.PHONY: unit-race
+unit-race: tools
 	CGO_ENABLED=1 $(GOTEST) -race -timeout 30m $$(go list $(UNIT) | grep -v $(SLOW)) | $(SUITE)
+
+.PHONY: unit-slow
+unit-slow: tools
 	$(GOTEST) -timeout 30m $$(go list $(UNIT) | grep $(SLOW)) | $(SUITE)
 
 .PHONY: race
