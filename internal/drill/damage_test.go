@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,15 +58,16 @@ func (s *scene) rewritten(t *testing.T, change func(tx *bolt.Tx) error) []byte {
 	if err := db.Update(change); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Close(); err != nil {
+	var store bytes.Buffer // as etcd makes a snapshot: the file may be longer than what is in it
+	err = db.View(func(tx *bolt.Tx) error {
+		_, err := tx.WriteTo(&store)
+		return err
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	store, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.source.Facts.DBSize = int64(len(store)) // bbolt makes a file longer that has no free page left
-	return withTrailer(store)
+	s.source.Facts.DBSize = int64(store.Len())
+	return withTrailer(store.Bytes())
 }
 
 // spoil changes a stored object behind the repository's back.
