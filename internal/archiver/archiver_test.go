@@ -379,11 +379,11 @@ func TestStateOfAnotherCluster(t *testing.T) {
 	if s, err := loadState(dir, cluster); err != nil || s != (state{Cluster: cluster}) {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if err := os.Chmod(statePath(dir), 0o000); err != nil {
+	if err := errors.Join(os.Remove(statePath(dir)), os.Mkdir(statePath(dir), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := loadState(dir, "other"); os.Geteuid() != 0 && err == nil {
-		t.Errorf("%+v of a file that nobody may read", s)
+	if s, err := loadState(dir, "other"); err == nil {
+		t.Errorf("%+v of what cannot be read", s)
 	}
 }
 

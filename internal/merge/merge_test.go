@@ -365,8 +365,13 @@ func TestTargetFails(t *testing.T) {
 			faulty.FailCall(op, i+1, nil)
 		}
 		m := n.merger(n.at)
-		if _, err := m.Pass(t.Context()); op == storagetest.OpList && !errors.Is(err, storagetest.ErrInjected) {
+		done, err := m.Pass(t.Context())
+		if op == storagetest.OpList && !errors.Is(err, storagetest.ErrInjected) {
 			t.Errorf("%s: %v", op, err)
+		}
+		// Where nobody may ask, the write decides.
+		if op == storagetest.OpStat && (err != nil || done.Merged != 1 || faulty.Calls(op) == 0) {
+			t.Errorf("%s: %v, %+v", op, err, done)
 		}
 	}
 	n = newNode(t)
