@@ -70,7 +70,7 @@ func (b *Bucket) create(ctx context.Context, root *os.Root, key string, r io.Rea
 		return obj, err
 	}
 	published = true
-	if err := syncParents(root, key); err != nil {
+	if err := syncParents(root, key); err != nil && !(errors.Is(err, fs.ErrNotExist) && deleted(f)) {
 		return obj, err
 	}
 	info, err := f.Stat()
@@ -150,12 +150,27 @@ func publish(root *os.Root, temp *os.File, tempName, name string) error {
 
 // linked tells whether the file has a second name: nobody else knows of the first.
 func linked(f *os.File) bool {
+	n, known := names(f)
+	return known && n > 1
+}
+
+// deleted tells whether a published file has no name any more: a concurrent Delete had its turn after Create, and took the directories, too.
+func deleted(f *os.File) bool {
+	n, known := names(f)
+	return known && n == 0
+}
+
+// names counts the names of a file.
+func names(f *os.File) (n uint64, known bool) {
 	info, err := f.Stat()
 	if err != nil {
-		return false
+		return 0, false
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && st.Nlink > 1
+	if !ok {
+		return 0, false
+	}
+	return uint64(st.Nlink), true //nolint:unconvert // 32 bits on arm64
 }
 
 // lacksLinks recognizes how file systems say that they have no hard links: vfat and exfat EPERM, FUSE ENOSYS

@@ -97,6 +97,23 @@ func TestFailedPublish(t *testing.T) {
 	}
 }
 
+// TestDeletedAtOnce: a Delete that comes before the directories are synced leaves nothing to fail for.
+func TestDeletedAtOnce(t *testing.T) {
+	b, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.publish = func(root *os.Root, f *os.File, temp, name string) error {
+		return errors.Join(publish(root, f, temp, name), b.Delete(t.Context(), name))
+	}
+	if o, err := b.Create(t.Context(), "a/key", strings.NewReader("x")); err != nil || o.Size != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if _, err := b.Stat(t.Context(), "a/key"); !errors.Is(err, storage.ErrNotExist) {
+		t.Errorf("Stat: %v", err)
+	}
+}
+
 func TestExplain(t *testing.T) {
 	for _, test := range []struct {
 		err   error
