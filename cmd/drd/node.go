@@ -112,7 +112,7 @@ func (a *app) loadLook(ctx context.Context, log *slog.Logger) (n *node, unsound,
 		return nil, nil, usageError{err}
 	}
 	n = &node{cfg: cfg}
-	if n.trust, err = trustToLook(ctx, cfg); err != nil {
+	if n.trust, err = trustOfConfig(ctx, cfg, adviceTrustFile); err != nil {
 		if unsound != nil { // which may be why, or not
 			err = usageError{errors.Join(unsound, err)}
 		}
@@ -123,18 +123,6 @@ func (a *app) loadLook(ctx context.Context, log *slog.Logger) (n *node, unsound,
 	}
 	n.queue, err = replicate.New(replicate.Config{Cluster: cfg.Cluster, StateDir: cfg.StateDir, Targets: n.targets, Log: log})
 	return n, unsound, err
-}
-
-// trustToLook is nodeTrust for a command that has no flag to name the allowed signers.
-func trustToLook(ctx context.Context, cfg *config.Config) (*seal.Trust, error) {
-	if cfg.Trust.File != "" {
-		return nodeTrust(cfg, nil)
-	}
-	signer, err := loadSigner(ctx, cfg.Signing.KeyFile)
-	if err != nil {
-		return nil, hint.New(err, "with trust.file it takes no key to look")
-	}
-	return nodeTrust(cfg, signer)
 }
 
 // keyDir has the file keys of what this node uploaded since it booted.

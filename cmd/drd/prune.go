@@ -51,7 +51,7 @@ func (a *app) prune(ctx context.Context, flags pruneFlags) error {
 	if err := prunable(cfg, flags.target); err != nil {
 		return usageError{err}
 	}
-	trust, err := trustOfConfig(ctx, cfg)
+	trust, err := trustOfConfig(ctx, cfg, adviceTrustFile)
 	if err != nil {
 		return err
 	}

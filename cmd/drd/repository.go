@@ -68,7 +68,7 @@ func (f *repositoryFlags) open(ctx context.Context, a *app) ([]restore.Source, *
 		return nil, nil, err
 	}
 	if trust == nil {
-		if trust, err = trustOfConfig(ctx, cfg); err != nil {
+		if trust, err = trustOfConfig(ctx, cfg, adviceTrust); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -92,13 +92,20 @@ func (f *repositoryFlags) readConfig(a *app) (*config.Config, error) {
 	return cfg, nil
 }
 
-func trustOfConfig(ctx context.Context, cfg *config.Config) (*seal.Trust, error) {
+// What helps those without the signing key, where there is a flag for it and where there is none.
+const (
+	adviceTrust     = "name the allowed signers: --trust FILE"
+	adviceTrustFile = "name the allowed signers with trust.file: then no key is read"
+)
+
+// trustOfConfig reads no key where the configuration names the allowed signers. advice is for who has no such key.
+func trustOfConfig(ctx context.Context, cfg *config.Config, advice string) (*seal.Trust, error) {
 	if cfg.Trust.File != "" {
-		return seal.LoadTrust(cfg.Trust.File)
+		return nodeTrust(cfg, nil)
 	}
 	signer, err := loadSigner(ctx, cfg.Signing.KeyFile)
 	if err != nil {
-		return nil, hint.New(err, "name the allowed signers: --trust FILE")
+		return nil, hint.New(err, "%s", advice)
 	}
 	return nodeTrust(cfg, signer)
 }
