@@ -17,9 +17,7 @@ func TestArchiveDrills(t *testing.T) {
 	t.Parallel()
 	a := newArchived(t, "3.7")
 	for i := range 2 {
-		write(t, a.client, fmt.Sprintf("part-%d/", i), a.value, 20)
-		a.remember()
-		a.confirmed()
+		a.archives(fmt.Sprintf("part-%d/", i), 20)
 	}
 	a.drillsByHand(a.drillsOnSchedule())
 	if t.Failed() {

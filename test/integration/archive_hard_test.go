@@ -44,9 +44,7 @@ func killArchiver(t *testing.T, times int) {
 			t.Log(a.daemon.Stderr.String())
 		}
 	})
-	write(t, a.client, "last/", a.value, 5)
-	a.remember()
-	a.confirmed()
+	a.archives("last/", 5)
 	// Kills in quick succession may leave the archive so far behind that it goes on from a snapshot, and with the state the next one may
 	// take away that this was asked for. A look at the target finds such a hole, and has it closed.
 	last := a.past[len(a.past)-1]
@@ -121,9 +119,7 @@ func TestHoleIsClosed(t *testing.T) {
 	t.Parallel()
 	a := newArchived(t, "3.7")
 	for i := range 3 {
-		write(t, a.client, fmt.Sprintf("before-%d/", i), a.value, 20)
-		a.remember()
-		a.confirmed()
+		a.archives(fmt.Sprintf("before-%d/", i), 20)
 	}
 	a.terminate(a.daemon)
 	payload := a.segmentOf(a.past[1])
@@ -147,9 +143,7 @@ func TestHoleIsClosed(t *testing.T) {
 func TestArchiveAcrossBump(t *testing.T) {
 	t.Parallel()
 	a := newArchived(t, "3.7")
-	write(t, a.client, "before/", a.value, 30)
-	a.remember()
-	a.confirmed()
+	a.archives("before/", 30)
 	old := a.newest()
 	a.terminate(a.daemon)
 	a.e.Kill()
@@ -179,9 +173,7 @@ func TestRebuiltInPlace(t *testing.T) {
 	t.Parallel()
 	a := newArchived(t, "3.6")
 	a.more += "retention: {last: 1, min_copies: 1}\n"
-	write(t, a.client, "old/", a.value, 300)
-	a.remember()
-	a.confirmed()
+	a.archives("old/", 300)
 	old := a.newest()
 	port := func(url string) (n int) {
 		if _, err := fmt.Sscanf(url, "http://127.0.0.1:%d", &n); err != nil {

@@ -100,6 +100,14 @@ func (a *archived) confirmed() {
 	a.metric(3*time.Minute, `drd_archive_revision{target="t1"}`, func(v float64) bool { return v >= float64(last.Revision) })
 }
 
+// archives writes so many keys, notes what is there then, and waits until the target has it.
+func (a *archived) archives(under string, keys int) {
+	a.t.Helper()
+	write(a.t, a.client, under, a.value, keys)
+	a.remember()
+	a.confirmed()
+}
+
 // TestArchive: a cluster that is archived comes back at every revision that was ever noted, whatever happened to daemon and
 // store meanwhile, and at the second before somebody's mistake.
 func TestArchive(t *testing.T) {
@@ -121,9 +129,7 @@ func TestArchive(t *testing.T) {
 // killedDaemon ends the daemon in the middle of writes, as a power cut would, and lets time go by without one.
 func (a *archived) killedDaemon() {
 	a.t.Helper()
-	write(a.t, a.client, "first/", a.value, 40)
-	a.remember()
-	a.confirmed()
+	a.archives("first/", 40)
 	write(a.t, a.client, "second/", a.value, 40)
 	a.daemon.Signal(a.t, syscall.SIGKILL)
 	a.end(a.daemon)
@@ -131,9 +137,7 @@ func (a *archived) killedDaemon() {
 	a.past = append(a.past, moment{content: contentOf(a.t, a.e)}) // nobody sees when that was
 	a.daemon = a.start("daemon")
 	a.confirmed()
-	write(a.t, a.client, "fourth/", a.value, 40)
-	a.remember()
-	a.confirmed()
+	a.archives("fourth/", 40)
 	a.metric(time.Minute, "drd_archive_gaps_total", is(0))
 }
 
@@ -161,9 +165,7 @@ func (a *archived) mistake() moment {
 	if _, err := a.client.Delete(a.t.Context(), "namespaces/shop/", clientv3.WithPrefix()); err != nil {
 		a.t.Fatal(err)
 	}
-	write(a.t, a.client, "after/", a.value, 5)
-	a.remember()
-	a.confirmed()
+	a.archives("after/", 5)
 	a.metric(time.Minute, `drd_recovery_point_timestamp_seconds{target="t1"}`, func(v float64) bool { return v >= float64(before.at.Unix()) })
 	a.metric(time.Minute, `drd_archive_lag_seconds{target="t1"}`, func(v float64) bool { return v < 80 }) // a silence, at the latest
 	return before

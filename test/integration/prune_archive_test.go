@@ -30,9 +30,7 @@ func TestPrunedArchive(t *testing.T) {
 		}
 		a.must("snapshot")
 	}
-	write(t, a.client, "last/", a.value, 5)
-	a.remember()
-	a.confirmed()
+	a.archives("last/", 5)
 	a.terminate(a.daemon)
 
 	r := a.target()
